@@ -1,0 +1,44 @@
+# Daily verbs. Each one does its own set-up: `make test` and `make demo` work on a fresh machine with
+# Python 3.11+ and nothing else.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(wildcard proto/kepler/v1/*.proto)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo fmt lint types test test-full proto proto-check app docs bench requirements clean
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: $(VENV)/.ready ## Make .venv with pinned, hash-checked requirements
+
+$(VENV)/.ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Kepler needs Python 3.11 or newer. Install it (Debian: apt-get install python3.11 python3.11-venv) and run make again."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "This Python cannot make environments. On Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt requirements/bootstrap.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+proto: setup ## Generate the protobuf code from proto/
+	$(BIN)/python tools/make_proto.py
+
+proto-check: setup ## Fail when the generated code is not what proto/ gives
+	$(BIN)/python tools/make_proto.py --check
+
+fmt: setup ## Format
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix-only .
+
+lint: setup ## Style and import contracts
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports
+
+types: setup ## Static types
+	$(BIN)/pyright
+
+requirements: setup ## Compile the pinned requirements anew
+	$(BIN)/python tools/compile_requirements.py
+
+clean: ## Remove what was built, keep .venv
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -1,0 +1,24 @@
+"""Kepler for Splunk: train, predict, version and deploy machine learning from SPL and Python.
+
+``import kepler as kp`` gives the SDK; its parts load on first use so that the command line and the
+service start quickly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from kepler.sdk import connect, data, predict, train
+
+__all__ = ["__version__", "connect", "data", "predict", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("connect", "data", "predict", "train"):
+        from kepler import sdk
+
+        return getattr(sdk, name)
+    raise AttributeError(f"module 'kepler' has no attribute {name!r}")
