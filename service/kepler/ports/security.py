@@ -78,3 +78,13 @@ class AuditLog(Protocol):
     def verify(self) -> int:
         """Number of records; raises `Conflict` naming the first broken one."""
         ...
+
+
+class Signer(Protocol):
+    """Signs model packages (Ed25519)."""
+
+    key_id: str
+
+    def sign(self, payload: bytes) -> bytes: ...
+
+    def verify(self, payload: bytes, signature: bytes) -> bool: ...
