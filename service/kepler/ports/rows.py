@@ -27,4 +27,6 @@ class RowSpool(Protocol):
 class RowSpools(Protocol):
     """Opens spools in job folders."""
 
-    def open(self, folder: Path, columns: tuple[str, ...]) -> RowSpool: ...
+    def open(self, folder: Path, columns: tuple[str, ...], used: tuple[str, ...]) -> RowSpool:
+        """``used`` are the columns that are kept; raises `InvalidInput` for a header that names one twice."""
+        ...
