@@ -114,3 +114,28 @@ class TrainOutcome:
             predictions=str(raw.get("predictions", "")),
             failure=Failure(**failure) if failure else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOrder:
+    """A training as a caller asked for it, before names, patterns and parameters are resolved."""
+
+    algorithm: str
+    columns: tuple[str, ...]
+    features: tuple[str, ...]
+    target: str = ""
+    by: tuple[str, ...] = ()
+    into: str = ""
+    as_name: str = ""
+    params: dict[str, str] = field(default_factory=dict[str, str])
+    output: str = "predictions"
+    nulls: str = "drop"
+    categoricals: str = "onehot"
+    seed: int = DEFAULT_SEED
+    test_size: float = 0.0
+    kfold_cv: int = 0
+    partial_fit: bool = False
+    probabilities: bool = False
+    tags: tuple[str, ...] = ()
+    dry_run: bool = False
+    request_id: str = ""

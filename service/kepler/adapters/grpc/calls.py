@@ -1,0 +1,223 @@
+"""One wrapper around every RPC: decoding, identity, capability, errors, metrics.
+
+Servicers are plain async functions over decoded messages. Handlers are made from the service descriptors,
+so that no RPC can be served without an entry in `CAPABILITIES`, and bytes are decoded here: what cannot be
+decoded is INVALID_ARGUMENT, and an unexpected exception is INTERNAL with an opaque id, never its text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import grpc
+import structlog
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_status import rpc_status
+
+from kepler.client.errors import status_from_error
+from kepler.core.errors import Denied, InternalError, InvalidInput, KeplerError, TimedOut, Unauthenticated
+from kepler.ports.security import CAPABILITIES as ALL_CAPABILITIES
+from kepler.ports.security import Principal, TokenStore
+
+log = structlog.get_logger()
+
+# What a caller must be able to do. "" asks for a valid token and nothing more.
+CAPABILITIES: dict[str, str] = {
+    "/kepler.v1.PredictionService/Predict": "predict",
+    "/kepler.v1.PredictionService/PredictRows": "predict",
+    "/kepler.v1.PredictionService/Score": "predict",
+    "/kepler.v1.TrainingService/Train": "train",
+    "/kepler.v1.TrainingService/ReadPredictions": "train",
+    "/kepler.v1.TrainingService/ListAlgorithms": "",
+    "/kepler.v1.JobService/GetJob": "predict",
+    "/kepler.v1.JobService/ListJobs": "predict",
+    "/kepler.v1.JobService/WatchJob": "predict",
+    "/kepler.v1.JobService/CancelJob": "train",
+    "/kepler.v1.ModelService/ListModels": "predict",
+    "/kepler.v1.ModelService/GetModel": "predict",
+    "/kepler.v1.ModelService/ListVersions": "predict",
+    "/kepler.v1.ModelService/Summarize": "predict",
+    "/kepler.v1.ModelService/DeleteModel": "train",
+    "/kepler.v1.ModelService/SetAlias": "train",
+    "/kepler.v1.ModelService/DeleteAlias": "train",
+    "/kepler.v1.ModelService/Rollback": "train",
+    "/kepler.v1.AuthService/IssueToken": "issue",
+    "/kepler.v1.AuthService/WhoAmI": "",
+}
+
+_principal: contextvars.ContextVar[Principal | None] = contextvars.ContextVar("principal", default=None)
+
+
+class CallMetrics(Protocol):
+    """Where finished calls are counted (adapters.telemetry)."""
+
+    def call_finished(self, method: str, code: str, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What every RPC needs around it. ``tokens`` is None on open loopback, where all callers may do all."""
+
+    tokens: TokenStore | None
+    metrics: CallMetrics | None
+    stream_idle_s: float
+
+
+def principal() -> Principal:
+    """The authenticated caller of the RPC being served."""
+    current = _principal.get()
+    if current is None:
+        raise Unauthenticated("The call has no identity", fix="Send a token.")
+    return current
+
+
+OPEN = Principal(user="", capabilities=frozenset(ALL_CAPABILITIES))
+
+
+def _authenticate(calls: CallContext, context: grpc.aio.ServicerContext[Any, Any], capability: str) -> Principal:
+    if calls.tokens is None:
+        return OPEN
+    header = ""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            header = value if isinstance(value, str) else value.decode("latin-1")
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated(
+            "The call carries no token",
+            fix="Set KEPLER_TOKEN, or store the installation token in the app's configuration.",
+        )
+    caller = calls.tokens.authenticate(token.strip())
+    if capability and not caller.can(capability):
+        raise Denied(
+            f"{caller.user or 'The caller'} may not do this: the capability {capability!r} is missing",
+            fix=f"Ask an administrator for the role with kepler_{capability}, or use another token.",
+        )
+    return caller
+
+
+def _decode(kind: type[Message], data: bytes) -> Message:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidInput(
+            "The request is not a message this service knows", fix="Use a client of the same API version."
+        ) from error
+
+
+async def _fail(context: grpc.aio.ServicerContext[Any, Any], method: str, error: BaseException) -> str:
+    """Abort the call with ``error``; gives the status code's name. Raises grpc's AbortError."""
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        error = TimedOut("The client sent nothing for too long", fix="Run the search again.")
+    if not isinstance(error, KeplerError):
+        error_id = uuid.uuid4().hex[:12]
+        log.error("rpc.failed", method=method, error_id=error_id, exc_info=error)
+        error = InternalError(
+            f"The service failed unexpectedly (error {error_id})", fix=f"Look for {error_id} in the service's log."
+        )
+    code, status = status_from_error(error)
+    await context.abort_with_status(rpc_status.to_status(status))
+    return code.name
+
+
+def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementation: Callable[..., Any]) -> Any:
+    capability = CAPABILITIES[path]
+    request_type = GetMessageClass(method.input_type)
+
+    async def requests(iterator: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+        stream = iterator.__aiter__()
+        while True:
+            try:
+                data = await asyncio.wait_for(anext(stream), calls.stream_idle_s)
+            except StopAsyncIteration:
+                return
+            yield _decode(request_type, data)
+
+    def finished(started: float, code: str) -> None:
+        if calls.metrics is not None:
+            calls.metrics.call_finished(path, code, time.monotonic() - started)
+
+    async def invoke(request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncGenerator[Message, None]:
+        """The four kinds of RPC as one: yields each response."""
+        _principal.set(_authenticate(calls, context, capability))
+        argument: Any
+        if method.client_streaming:
+            argument = requests(request_or_iterator)
+        else:
+            argument = _decode(request_type, request_or_iterator)
+        result: AsyncGenerator[Message, None] | Awaitable[Message] = implementation(argument)
+        if method.server_streaming:
+            # Closed at once when the caller goes away: an upload must drop its spool now, not at collection.
+            async with contextlib.aclosing(cast(AsyncGenerator[Message, None], result)) as responses:
+                async for response in responses:
+                    yield response
+        else:
+            yield await cast(Awaitable[Message], result)
+
+    async def unary(request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message | None:
+        started, code = time.monotonic(), "OK"
+        try:
+            async for response in invoke(request_or_iterator, context):
+                return response
+            return None
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except Exception as error:
+            code = _code_name(error)
+            await _fail(context, path, error)
+            raise
+        finally:
+            finished(started, code)
+
+    async def stream(request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
+        started, code = time.monotonic(), "OK"
+        responses = invoke(request_or_iterator, context)
+        try:
+            async for response in responses:
+                yield response
+        except (asyncio.CancelledError, GeneratorExit):
+            code = "CANCELLED"
+            raise
+        except Exception as error:
+            code = _code_name(error)
+            await _fail(context, path, error)
+            raise
+        finally:
+            await responses.aclose()
+            finished(started, code)
+
+    handler = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[method.client_streaming, method.server_streaming]
+    behaviour = stream if method.server_streaming else unary
+    return handler(
+        behaviour, request_deserializer=None, response_serializer=lambda message: message.SerializeToString()
+    )
+
+
+def _code_name(error: BaseException) -> str:
+    if isinstance(error, KeplerError):
+        return status_from_error(error)[0].name
+    return "DEADLINE_EXCEEDED" if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else "INTERNAL"
+
+
+def handlers(service: ServiceDescriptor, servicer: object, calls: CallContext) -> grpc.GenericRpcHandler:
+    """Generic handler for all methods of ``service``, implemented by the same-named methods of ``servicer``."""
+    table: dict[str, Any] = {}
+    for method in service.methods:
+        path = f"/{service.full_name}/{method.name}"
+        table[method.name] = _wrap(calls, path, method, getattr(servicer, method.name))
+    return grpc.method_handlers_generic_handler(service.full_name, table)

@@ -1,0 +1,157 @@
+"""PredictionService: rows in, new columns out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol
+
+from kepler.adapters.grpc.calls import principal
+from kepler.adapters.grpc.convert import caller_from_proto, notice_to_proto, options_from_proto, table_to_proto
+from kepler.adapters.storage.arrow_rows import render_outputs
+from kepler.adapters.storage.csv_slices import SliceReader
+from kepler.core.errors import InvalidInput, Overloaded
+from kepler.core.records import RecordBatch
+from kepler.ports.security import Principal
+from kepler.usecases.predict import Prediction, PredictRows
+from kepler.usecases.score import ScoreOrder, ScoreRows
+from kepler.v1 import prediction_pb2 as pb
+
+_SCORE_UPLOAD_BYTES = 1 << 30
+
+
+class PredictMetrics(Protocol):
+    """Where scored rows and open streams are counted (adapters.telemetry)."""
+
+    def rows_scored(self, model: str, rows: int, seconds: float) -> None: ...
+
+    def stream_opened(self) -> None: ...
+
+    def stream_closed(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Stream:
+    prediction: Prediction
+    reader: SliceReader
+
+    def score(self, rows: bytes) -> pb.Scored:
+        """CPU work of one slice; runs in the pool, where Arrow and ONNX Runtime release the GIL."""
+        batch = self.reader.read(rows)
+        scoring = self.prediction.score(batch)
+        values, one_line = render_outputs(scoring, batch.n_rows)
+        return pb.Scored(
+            rows=batch.n_rows,
+            values=values,
+            one_line_per_row=one_line,
+            notices=[notice_to_proto(notice) for notice in scoring.notices],
+        )
+
+
+class PredictionServicer:
+    """Scores in a bounded pool; each stream has at most one slice in work, so a slow reader holds no memory."""
+
+    def __init__(
+        self,
+        predict: PredictRows,
+        score: ScoreRows,
+        pool: Executor,
+        *,
+        max_streams: int,
+        metrics: PredictMetrics | None = None,
+    ) -> None:
+        self._predict = predict
+        self._score = score
+        self._pool = pool
+        self._max_streams = max_streams
+        self._streams = 0
+        self._metrics = metrics
+
+    async def Predict(self, requests: AsyncIterator[pb.PredictRequest]) -> AsyncGenerator[pb.PredictResponse, None]:
+        if self._streams >= self._max_streams:
+            raise Overloaded(
+                f"The service serves {self._max_streams} prediction streams already",
+                fix="Run the search again in a moment, or raise KEPLER_PREDICT__MAX_STREAMS.",
+                retry_after_s=1,
+            )
+        self._streams += 1
+        if self._metrics:
+            self._metrics.stream_opened()
+        try:
+            first = await anext(requests, None)
+            if first is None or first.WhichOneof("kind") != "open":
+                raise InvalidInput("The first message of a prediction must say which model", fix="Send `open` first.")
+            loop = asyncio.get_running_loop()
+            stream, opened = await loop.run_in_executor(self._pool, self._open, first.open, principal())
+            yield pb.PredictResponse(opened=opened)
+            if opened.signature_changed:
+                return
+            async for request in requests:
+                if request.WhichOneof("kind") != "rows":
+                    raise InvalidInput("A prediction stream holds one `open` and then rows", fix="Send rows.")
+                started = loop.time()
+                scored = await loop.run_in_executor(self._pool, stream.score, request.rows)
+                if self._metrics:
+                    self._metrics.rows_scored(stream.prediction.model.full_name, scored.rows, loop.time() - started)
+                yield pb.PredictResponse(scored=scored)
+        finally:
+            self._streams -= 1
+            if self._metrics:
+                self._metrics.stream_closed()
+
+    async def PredictRows(self, request: pb.PredictRowsRequest) -> pb.PredictRowsResponse:
+        opening = pb.PredictOpen(
+            caller=request.caller, model=request.model, columns=request.columns, options=request.options
+        )
+        who = principal()
+
+        def work() -> pb.PredictRowsResponse:
+            stream, opened = self._open(opening, who)
+            return pb.PredictRowsResponse(opened=opened, scored=stream.score(request.rows))
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def Score(self, requests: AsyncIterator[pb.ScoreRequest]) -> pb.ScoreResponse:
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("kind") != "open":
+            raise InvalidInput("The first message of a scoring must say which fields", fix="Send `open` first.")
+        message = first.open
+        order = ScoreOrder(
+            columns=tuple(message.columns),
+            methods=tuple(message.methods),
+            actual=tuple(message.actual),
+            predicted=tuple(message.predicted),
+            by=tuple(message.by),
+            params=dict(message.params),
+        )
+        plan = self._score.open(order)
+        reader = SliceReader(order.columns, plan.fields, frozenset())
+        loop = asyncio.get_running_loop()
+        batches: list[RecordBatch] = []
+        received = 0
+        async for request in requests:
+            received += len(request.rows)
+            if received > _SCORE_UPLOAD_BYTES:
+                raise Overloaded("The rows to score are larger than 1 GB", fix="Score fewer fields or rows.")
+            batches.append(await loop.run_in_executor(self._pool, reader.read, request.rows))
+        result = await loop.run_in_executor(self._pool, plan.run, batches)
+        return pb.ScoreResponse(
+            table=table_to_proto(result.table), notices=[notice_to_proto(notice) for notice in result.notices]
+        )
+
+    def _open(self, message: pb.PredictOpen, who: Principal) -> tuple[_Stream, pb.PredictOpened]:
+        caller = caller_from_proto(message.caller, who)
+        options = options_from_proto(message.options)
+        columns = tuple(message.columns)
+        prediction = self._predict.open(caller, message.model, columns, options, message.signature)
+        model = prediction.model
+        opened = pb.PredictOpened(
+            model=model.full_name,
+            signature=model.signature,
+            required_fields=model.required_fields,
+            output_columns=prediction.output_columns,
+            signature_changed=prediction.signature_changed,
+        )
+        return _Stream(prediction, SliceReader(columns, model.required_fields, model.number_fields)), opened

@@ -1,0 +1,93 @@
+"""TrainingService: rows up, a durable job back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import Executor
+
+from kepler.adapters.grpc.calls import principal
+from kepler.adapters.grpc.convert import (
+    algorithm_to_proto,
+    caller_from_proto,
+    notice_to_proto,
+    order_from_proto,
+)
+from kepler.adapters.storage.arrow_rows import PredictionsFile
+from kepler.core.errors import InvalidInput, NotReady
+from kepler.core.jobs import JobState
+from kepler.ports.algorithms import Algorithms
+from kepler.ports.jobs import JobRunner
+from kepler.usecases.manage import ManageJobs
+from kepler.usecases.train import TrainModel
+from kepler.v1 import jobs_pb2, prediction_pb2
+from kepler.v1 import training_pb2 as pb
+
+
+class TrainingServicer:
+    def __init__(
+        self, train: TrainModel, manage: ManageJobs, jobs: JobRunner, algorithms: Algorithms, pool: Executor
+    ) -> None:
+        self._train = train
+        self._manage = manage
+        self._jobs = jobs
+        self._algorithms = algorithms
+        self._pool = pool
+
+    async def Train(self, requests: AsyncIterator[pb.TrainRequest]) -> AsyncGenerator[pb.TrainResponse, None]:
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("kind") != "open":
+            raise InvalidInput("The first message of a training must say what to train", fix="Send `open` first.")
+        loop = asyncio.get_running_loop()
+        caller = caller_from_proto(first.open.caller, principal())
+        order = order_from_proto(first.open)
+        upload = await loop.run_in_executor(self._pool, self._train.open, caller, order)
+        kept = False
+        try:
+            yield pb.TrainResponse(
+                accepted=pb.TrainAccepted(
+                    algorithm=upload.info.name,
+                    model=upload.spec.model,
+                    used_fields=upload.used_fields,
+                    notices=[notice_to_proto(notice) for notice in upload.notices],
+                )
+            )
+            if upload.dry_run:
+                return
+            async for request in requests:
+                if request.WhichOneof("kind") != "rows":
+                    raise InvalidInput("A training stream holds one `open` and then rows", fix="Send rows.")
+                await loop.run_in_executor(self._pool, upload.write, request.rows)
+            record = await loop.run_in_executor(self._pool, upload.finish)
+            kept = True
+            yield pb.TrainResponse(queued=pb.TrainQueued(job_id=record.id, rows=record.rows))
+        finally:
+            if not kept:
+                upload.abort()
+
+    async def ReadPredictions(
+        self, request: jobs_pb2.GetJobRequest
+    ) -> AsyncGenerator[prediction_pb2.PredictResponse, None]:
+        caller = caller_from_proto(request.caller, principal())
+        loop = asyncio.get_running_loop()
+        job = await loop.run_in_executor(self._pool, self._manage.get, caller, request.id)
+        if job.state is not JobState.SUCCEEDED:
+            raise NotReady(f"Job {job.id} is {job.state}", fix="Read its predictions once it has succeeded.")
+        file = await loop.run_in_executor(self._pool, PredictionsFile.open, self._jobs.folder(job.id))
+        try:
+            yield prediction_pb2.PredictResponse(
+                opened=prediction_pb2.PredictOpened(model=job.model, output_columns=file.columns)
+            )
+            for index in range(file.slices):
+                values, rows, one_line = await loop.run_in_executor(self._pool, file.read, index)
+                yield prediction_pb2.PredictResponse(
+                    scored=prediction_pb2.Scored(rows=rows, values=values, one_line_per_row=one_line)
+                )
+        finally:
+            file.close()
+
+    async def ListAlgorithms(self, request: pb.ListAlgorithmsRequest) -> pb.ListAlgorithmsResponse:
+        infos = [self._algorithms.find(request.name)] if request.name else self._algorithms.all()
+        return pb.ListAlgorithmsResponse(
+            algorithms=[algorithm_to_proto(info, self._algorithms.available(info)) for info in infos]
+        )

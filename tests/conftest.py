@@ -1,0 +1,55 @@
+"""What every test may use. The unit and property folders run with sockets blocked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _shared() -> Path | None:
+    """The folder that holds ``data/`` and ``recordings/``: KEPLER_TEST_DATA, else ``../shared``."""
+    folder = Path(os.environ.get("KEPLER_TEST_DATA") or ROOT.parent / "shared")
+    return folder if (folder / "data" / "manifest.json").is_file() else None
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of real data and recorded Splunk sessions; skips where it is missing."""
+    folder = _shared()
+    if folder is None:
+        pytest.skip("no real data here: set KEPLER_TEST_DATA to the folder that holds data/ and recordings/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(params=["3.9", "3.13"])
+def splunk_python(request: pytest.FixtureRequest) -> str:
+    """A CPython that Splunk ships, by name; skips where it is missing."""
+    name = f"python{request.param}"
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not on PATH: the commands were not run under it")
+    return found
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Unit and property tests open no socket and end within 10 s; `full` runs only when asked for."""
+    wanted = config.getoption("-m") or ""
+    for item in items:
+        parts = Path(item.fspath).relative_to(ROOT).parts if Path(item.fspath).is_relative_to(ROOT) else ()
+        if len(parts) > 1 and parts[1] in ("unit", "property"):
+            item.add_marker(pytest.mark.disable_socket)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(10))
+        if item.get_closest_marker("full") and "full" not in wanted:
+            item.add_marker(pytest.mark.skip(reason="long counts: make test-full"))
