@@ -6,6 +6,8 @@ One table, because a client that pings faster than its server allows is sent awa
 from __future__ import annotations
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+RESPONSE_BYTES_MAX = 64 * 1024 * 1024
+"""Answers may be larger than slices: a class probability each for many classes."""
 METADATA_BYTES_MAX = 16_384
 
 KEEPALIVE_TIME_MS = 30_000
@@ -20,7 +22,7 @@ CONNECT_TIMEOUT_S = 10.0
 UNARY_TIMEOUT_S = 60.0
 
 CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", RESPONSE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
@@ -31,7 +33,7 @@ CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", RESPONSE_BYTES_MAX),
     ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.min_ping_interval_without_data_ms", SERVER_MIN_PING_INTERVAL_MS),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kepler.core.algorithms import SummaryTable
-from kepler.core.datasets import expand_features
+from kepler.core.datasets import expand_fields
 from kepler.core.errors import InvalidInput, nearest
 from kepler.core.jobs import Notice
 from kepler.core.records import RecordBatch
@@ -75,9 +75,9 @@ class ScoreRows:
             if method not in known:
                 close = ", ".join(nearest(method, known))
                 raise InvalidInput(f"There is no scoring method {method[:60]!r}", fix=f"The nearest are {close}.")
-        actual = expand_features(order.actual, order.columns, "")
-        predicted = expand_features(order.predicted, order.columns, "") if order.predicted else ()
-        by = expand_features(order.by, order.columns, "") if order.by else ()
+        actual = expand_fields(order.actual, order.columns)
+        predicted = expand_fields(order.predicted, order.columns) if order.predicted else ()
+        by = expand_fields(order.by, order.columns) if order.by else ()
         checked = ScoreOrder(order.columns, order.methods, actual, predicted, by, order.params)
         self._methods.check(order.methods, actual, predicted, order.params)
         fields = tuple(dict.fromkeys((*actual, *predicted, *by)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kepler.core.algorithms import AlgorithmInfo
-from kepler.core.datasets import expand_features
+from kepler.core.datasets import expand_fields
 from kepler.core.errors import InvalidInput, NotFound, Overloaded
 from kepler.core.jobs import JobRecord, JobState, Notice
 from kepler.core.names import parse_new, parse_ref
@@ -125,7 +125,9 @@ class TrainModel:
                 f"{info.name} has no field to predict, but {order.target!r} is named as one",
                 fix=f"Write: {info.name} <fields> without 'from'.",
             )
-        features = expand_features(order.features, order.columns, order.target)
+        if order.target:
+            expand_fields((order.target,), order.columns)  # there, or an error that names the nearest
+        features = expand_fields(order.features, order.columns, exclude=(order.target,) if order.target else ())
         model = parse_new(order.into, user=caller.user, app=caller.app) if order.into else None
         if model is not None:
             caller.check_sees(model)
