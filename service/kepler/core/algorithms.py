@@ -94,7 +94,8 @@ class Fitted:
     ``native_format`` is the safe format it is saved in when ONNX does not agree (``skops``,
     ``lightgbm``, ``xgboost``, ``catboost``); empty means it cannot be saved at all and only its
     training rows get an answer (DBSCAN, LocalOutlierFactor). ``dtype`` is what its matrix is cast to, in
-    training and in scoring alike.
+    training and in scoring alike. ``n_classes`` is the width of ``probabilities``; ``class_index`` are the
+    classes the estimator met, ascending: its own output i stands for class ``class_index[i]``.
     """
 
     task: Task
@@ -105,6 +106,8 @@ class Fitted:
     training_scores: RawScores | None = None
     summary: Mapping[str, SummaryTable] = field(default_factory=dict[str, SummaryTable])
     component_names: tuple[str, ...] = ()
+    n_classes: int = 0
+    class_index: tuple[int, ...] = ()
 
 
 class Algorithm(Protocol):

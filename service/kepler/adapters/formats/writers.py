@@ -1,0 +1,60 @@
+"""Which writer turns which estimator into an ONNX graph."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from kepler.adapters.formats.graph import GraphWriter
+from kepler.core.algorithms import Fitted
+
+
+@dataclass(slots=True)
+class Written:
+    """A graph, and where its answers may turn: those values are what the check looks at.
+
+    ``thresholds`` holds split values by feature. ``boundary`` is the score at which an
+    anomaly's sign turns. ``block_rows`` bounds the rows of one run where intermediate results are wide.
+    """
+
+    model: bytes
+    thresholds: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict[int, npt.NDArray[np.float64]])
+    boundary: float | None = None
+    block_rows: int = 0
+
+
+class NotConvertible(Exception):
+    """The estimator has no exact ONNX form here; the text says why."""
+
+
+Writer = Callable[[Fitted, GraphWriter], Written]
+
+_LINEAR = "kepler.adapters.formats.write_linear"
+_MODULES: dict[str, str] = {
+    "sklearn.LinearRegression": f"{_LINEAR}:linear_regressor",
+    "sklearn.Ridge": f"{_LINEAR}:linear_regressor",
+    "sklearn.Lasso": f"{_LINEAR}:linear_regressor",
+    "sklearn.ElasticNet": f"{_LINEAR}:linear_regressor",
+    "sklearn.LogisticRegression": f"{_LINEAR}:logistic",
+}
+
+
+def kind_of(estimator: object) -> str:
+    """Library and class of an estimator: ``sklearn.Ridge``."""
+    cls = type(estimator)
+    return f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
+
+
+def write_onnx(fitted: Fitted, n_features: int) -> Written:
+    """The graph of ``fitted``. Raises `NotConvertible`."""
+    kind = kind_of(fitted.estimator)
+    place = _MODULES.get(kind)
+    if place is None:
+        raise NotConvertible(f"{kind} has no exact ONNX form")
+    module, _, name = place.partition(":")
+    writer: Writer = getattr(importlib.import_module(module), name)
+    return writer(fitted, GraphWriter(n_features, fitted.dtype))

@@ -1,0 +1,169 @@
+"""What every scikit-learn style algorithm shares: threads, seeds, warnings, class indices, scores."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kepler.core.algorithms import Fitted, Matrix, RawScores, Run, SummaryTable, Task, TrainingSet, param
+from kepler.core.errors import InvalidInput
+
+Summary = Mapping[str, SummaryTable]
+SEED_LIMIT = 2**32 - 1
+
+
+class Seeded:
+    """Parameters of every algorithm that draws random numbers."""
+
+    random_state: int | None = param(
+        None,
+        "int",
+        low=0,
+        high=SEED_LIMIT,
+        help="Seed of this algorithm; left out, the run's seed.",
+        aliases=("seed",),
+    )
+
+    def seed_for(self, run: Run) -> int:
+        return run.seed % (SEED_LIMIT + 1) if self.random_state is None else self.random_state
+
+
+@contextmanager
+def quiet_fit(run: Run, name: str) -> Iterator[None]:
+    """Fit within ``run.threads``; a library's warnings become notices and its refusals `InvalidInput`."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=run.threads), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except ValueError as error:
+            raise InvalidInput(
+                f"{name} could not be trained on these rows", cause=first_line(error)
+            ) from error
+    told: set[str] = set()
+    for item in caught:
+        text = _notice_for(item)
+        if text and text not in told:
+            told.add(text)
+            run.notice("warn", f"{name}: {text}")
+
+
+def _notice_for(item: warnings.WarningMessage) -> str:
+    kind = item.category.__name__
+    if kind == "ConvergenceWarning":
+        return "it had not converged when its iterations ran out; raise max_iter or scale the fields first."
+    # Deprecations and the like concern us, not the user.
+    return "" if issubclass(item.category, DeprecationWarning | FutureWarning) else first_line(item.message)
+
+
+def first_line(error: object, limit: int = 300) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:limit] if lines else type(error).__name__
+
+
+def matrix(data: TrainingSet, dtype: str) -> Matrix:
+    """The matrix as the algorithm sees it; a copy, so that no library can change the caller's rows."""
+    if not len(data.x):
+        raise InvalidInput("No rows are left to train on", fix="Widen the search or use nulls=impute.")
+    x: Matrix = np.array(data.x, dtype=dtype, order="C", copy=True)
+    return x
+
+
+def dense_classes(data: TrainingSet, name: str) -> tuple[npt.NDArray[np.int64], tuple[int, ...]]:
+    """Target as 0..m-1 over the classes that occur, and which they are. Raises unless there are two."""
+    present, dense = np.unique(np.asarray(data.y, dtype=np.int64), return_inverse=True)
+    if len(present) < 2:
+        only = data.classes[int(present[0])] if len(present) and data.classes else "none"
+        raise InvalidInput(
+            f"{name} needs at least two classes and the target has only {only!r}",
+            fix="Choose another target or widen the search.",
+        )
+    return dense.astype(np.int64).reshape(-1), tuple(int(item) for item in present)
+
+
+class ClassScores:
+    """Labels, and probabilities where the estimator has them, in terms of all classes of the target."""
+
+    def __init__(self, estimator: Any, class_index: tuple[int, ...], n_classes: int, argmax: bool) -> None:
+        self.estimator = estimator
+        self.class_index = np.asarray(class_index, dtype=np.int64)
+        self.n_classes = n_classes
+        self.argmax = argmax
+
+    def __call__(self, x: Matrix) -> RawScores:
+        given = self.estimator.predict_proba(x) if hasattr(self.estimator, "predict_proba") else None
+        if given is None or not self.argmax:
+            dense = np.asarray(self.estimator.predict(x)).reshape(-1).astype(np.int64)
+        else:
+            dense = np.argmax(given, axis=1)
+        scores: RawScores = {"label": self.class_index[dense]}
+        if given is not None:
+            scores["probabilities"] = widen(
+                np.asarray(given, dtype=np.float64), self.class_index, self.n_classes
+            )
+        return scores
+
+
+def widen(
+    probabilities: npt.NDArray[np.float64], class_index: npt.NDArray[np.int64], n_classes: int
+) -> npt.NDArray[np.float64]:
+    """Probabilities over all classes, zero for those that were not met in training."""
+    if probabilities.shape[1] == n_classes:
+        return probabilities
+    wide = np.zeros((len(probabilities), n_classes))
+    wide[:, class_index] = probabilities
+    return wide
+
+
+def fit_classifier(
+    estimator: Any,
+    data: TrainingSet,
+    run: Run,
+    *,
+    dtype: str = "float64",
+    native_format: str = "skops",
+    argmax: bool = False,
+) -> Fitted:
+    """Fit on class indices. ``argmax`` spares a second pass where the label is the likeliest class."""
+    name = type(estimator).__name__
+    x = matrix(data, dtype)
+    y, class_index = dense_classes(data, name)
+    with quiet_fit(run, name):
+        estimator.fit(x, y)
+    n_classes = max(len(data.classes), class_index[-1] + 1)
+    return Fitted(
+        task=Task.CLASSIFICATION,
+        estimator=estimator,
+        score=ClassScores(estimator, class_index, n_classes, argmax),
+        dtype=dtype,
+        native_format=native_format,
+        n_classes=n_classes,
+        class_index=class_index,
+    )
+
+
+def fit_regressor(
+    estimator: Any, data: TrainingSet, run: Run, *, dtype: str = "float64", native_format: str = "skops"
+) -> Fitted:
+    name = type(estimator).__name__
+    x = matrix(data, dtype)
+    y = np.array(data.y, dtype=np.float64)
+    with quiet_fit(run, name):
+        estimator.fit(x, y)
+    return Fitted(
+        Task.REGRESSION, estimator, ValueScores(estimator), dtype=dtype, native_format=native_format
+    )
+
+
+class ValueScores:
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def __call__(self, x: Matrix) -> RawScores:
+        return {"value": np.asarray(self.estimator.predict(x), dtype=np.float64).reshape(-1)}
