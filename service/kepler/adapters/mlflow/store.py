@@ -1,0 +1,313 @@
+"""The model store on MLflow's registry and folders under the home."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from kepler.adapters.mlflow import history as past
+from kepler.adapters.mlflow import messages, schema
+from kepler.adapters.mlflow.drafts import complete, run_params, run_tags
+from kepler.adapters.mlflow.lock import FileLock
+from kepler.adapters.mlflow.reader import RegistryReader, shared_aliases, visible_to
+from kepler.adapters.mlflow.record import HISTORY, version_path
+from kepler.adapters.mlflow.writer import RegistryWriter
+from kepler.adapters.storage import version_folder
+from kepler.core.errors import Conflict, InvalidInput, NotReady
+from kepler.core.names import PART, ModelName, ModelRef, check_alias
+from kepler.core.training import TrainOutcome, TrainSpec
+from kepler.core.versions import VersionRecord
+from kepler.ports.clock import Clock
+from kepler.ports.security import Signer
+
+_ALIAS = re.compile(r"(?!v\d+$)[\w-]{1,100}", re.ASCII | re.IGNORECASE)  # what MLflow takes, too
+
+
+class MlflowModelStore:
+    """`ModelStore` whose one truth is MLflow's registry.
+
+    Parameters
+    ----------
+    home
+        The service's home: ``mlflow.sqlite``, ``models/<flat name>/<job id>/`` and ``mlflow/`` lie in it.
+    signer
+        Signs manifests.
+    clock
+        Gives the versions' times.
+    url
+        SQLAlchemy URL of a PostgreSQL database; empty for SQLite under the home.
+    before
+        Called with the name of each durable step before it is taken; tests stop a registration there.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        signer: Signer,
+        clock: Clock,
+        *,
+        url: str = "",
+        before: Callable[[str], None] | None = None,
+    ) -> None:
+        self._root = home / "models"
+        self._database = home / "mlflow.sqlite"
+        self._signer = signer
+        self._clock = clock
+        self._local = not url
+        self._url = database_url(url) if url else f"sqlite:///{self._database}"
+        self._before = before or _nothing
+        self._lock = FileLock(home / "models" / ".lock")
+        self._reader = RegistryReader(self._url, self._root)
+        self._writer = RegistryWriter(self._url, home / "mlflow")
+        self._warming: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Make the store usable: at once on SQLite; a new PostgreSQL database is prepared in the background."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._local:
+            with self._lock:
+                schema.create_sqlite(self._database)
+        if self.ready:
+            self._sweep()
+        else:
+            self.prewarm()
+
+    @property
+    def ready(self) -> bool:
+        """Whether models can be read."""
+        return self._reader.ready()
+
+    def prewarm(self) -> None:
+        """Import MLflow in the background, so that the first registration does not wait for it."""
+        if self._warming is None:
+            self._warming = threading.Thread(target=self._warm, name="kepler-mlflow-import", daemon=True)
+            self._warming.start()
+
+    def resolve(self, ref: ModelRef) -> VersionRecord:
+        for name in ref.candidates:
+            record = self._select(name, ref)
+            if record is not None:
+                return record
+            newest = self._reader.latest(name)
+            if newest is None:
+                continue
+            # The first model that exists is the one meant: a private model hides the app's of the same name.
+            if ref.version is not None:
+                raise messages.no_version(_plain(ref), ref.version, newest.version)
+            raise messages.no_alias(_plain(ref), ref.selector, self._reader.aliases(name))
+        raise messages.no_model(_plain(ref), self._near(ref))
+
+    def get(self, name: ModelName, version: int) -> VersionRecord:
+        """One version by its number. Raises `NotFound` naming the newest."""
+        record = self._reader.version(name, version)
+        if record is None:
+            newest = self._reader.latest(name)
+            raise (
+                messages.no_version(str(name), version, newest.version)
+                if newest
+                else messages.no_model(str(name))
+            )
+        return record
+
+    def register(self, spec: TrainSpec, outcome: TrainOutcome, draft: Path) -> VersionRecord:
+        name = ModelName.parse(spec.model)
+        if not PART.fullmatch(spec.job_id) or spec.job_id.startswith("."):
+            raise InvalidInput(f"{spec.job_id[:120]!r} is not a legal job id")
+        folder = version_path(self._root, name, spec.job_id)
+        self._writer.open()  # may import MLflow for seconds: not under the lock
+        with self._lock:
+            known = self._reader.by_job(name, spec.job_id)
+            if known and known.deleted:
+                raise Conflict(
+                    f"Job {spec.job_id} made version {known.version} of {name}, which was deleted since",
+                    fix="Train it again.",
+                )
+            if known and known.record:
+                return known.record
+            self._before("folder")
+            version_folder.adopt(draft, folder)
+            self._before("run")
+            run_id, created_at = self._run(name, spec)
+            self._before("metrics")
+            self._writer.log(run_id, created_at, run_params(spec), outcome.metrics)
+            self._before("version")
+            if known is None:
+                if not self._reader.registered(name):
+                    self._writer.register(name)
+                    self._before("number")
+                version = self._writer.version(name, spec.job_id, run_id, folder)
+            else:
+                version = known.version
+            self._before("seal")
+            record = complete(folder, name, version, spec, outcome, run_id, created_at, self._signer)
+            self._before("finish")
+            self._writer.finish(run_id, self._clock.now())
+            self._before("show")
+            self._writer.show(record)
+            self._before("answer")
+            return record
+
+    def list_models(
+        self, pattern: str = "*", *, user: str = "", everything: bool = False
+    ) -> list[VersionRecord]:
+        wanted = wildcard(pattern)
+        return [
+            record
+            for record in self._reader.newest()
+            if visible_to(record.name, user, everything) and wanted.fullmatch(str(record.name))
+        ]
+
+    def list_versions(self, name: ModelName) -> list[VersionRecord]:
+        versions = self._reader.versions(name)
+        if not versions:
+            raise messages.no_model(str(name))
+        return versions
+
+    def set_alias(self, name: ModelName, alias: str, version: int) -> VersionRecord:
+        check_alias(alias)
+        if not _ALIAS.fullmatch(alias) or alias.lower() == "latest":
+            raise InvalidInput(
+                f"{alias!r} cannot be an alias",
+                cause="MLflow takes letters, digits, '_' and '-', and keeps 'latest' and v1, v2, ... for itself",
+                fix="Choose a word such as prod.",
+            )
+        self._writer.open()
+        with self._lock:
+            self.get(name, version)
+            present = self._reader.aliases(name).get(alias)
+            trail = self._reader.history(name, alias) if present is not None else ()
+            trail = past.push(past.settle(trail, present) if present is not None else (), version)
+            self._writer.tag_model(name, HISTORY + alias, past.to_text(trail))
+            self._before("alias")
+            self._writer.alias(name, alias, version)
+        return self.get(name, version)
+
+    def delete_alias(self, name: ModelName, alias: str) -> VersionRecord:
+        self._writer.open()
+        with self._lock:
+            version = self._target(name, alias)
+            self._writer.alias(name, alias, None)
+            self._before("history")
+            self._writer.tag_model(name, HISTORY + alias, None)
+        return self.get(name, version)
+
+    def rollback(self, name: ModelName, alias: str) -> VersionRecord:
+        self._writer.open()
+        with self._lock:
+            present = self._target(name, alias)
+            alive = {record.version for record in self._reader.versions(name)}
+            trail = past.pop(past.settle(self._reader.history(name, alias), present), alive)
+            if trail is None:
+                raise messages.nothing_before(str(name), alias, present)
+            self._writer.alias(name, alias, trail[-1])
+            self._before("history")
+            self._writer.tag_model(name, HISTORY + alias, past.to_text(trail))
+        return self.get(name, trail[-1])
+
+    def delete(self, name: ModelName, version: int | None) -> list[int]:
+        self._writer.open()
+        with self._lock:
+            if version is None:
+                doomed = self.list_versions(name)
+            else:
+                doomed = [self.get(name, version)]
+                if doomed[0].aliases:
+                    raise messages.still_aliased(str(name), version, doomed[0].aliases)
+            for record in doomed:
+                self._note(record).touch()
+            if version is None:
+                for alias in self._reader.aliases(name):
+                    self._writer.tag_model(name, HISTORY + alias, None)
+            for record in doomed:
+                self._before("delete")
+                self._writer.delete(record)
+            for record in doomed:
+                self._before("files")
+                self._drop(record.name, record.job_id)
+        return [record.version for record in doomed]
+
+    def close(self) -> None:
+        if self._warming is not None:
+            self._warming.join(timeout=60)
+        self._writer.close()
+        self._reader.close()
+
+    def _select(self, name: ModelName, ref: ModelRef) -> VersionRecord | None:
+        if ref.version is not None:
+            return self._reader.version(name, ref.version)
+        if ref.alias is None:
+            return self._reader.latest(name)
+        version = self._reader.aliases(name).get(ref.alias)
+        return None if version is None else self._reader.version(name, version)
+
+    def _near(self, ref: ModelRef) -> list[str]:
+        """Names the caller may be told: the apps', and those of the owner the reference itself names."""
+        owners = {name.holder for name in ref.candidates if name.private}
+        return [str(name) for name in self._reader.names() if not name.private or name.holder in owners]
+
+    def _target(self, name: ModelName, alias: str) -> int:
+        self.list_versions(name)
+        aliases = self._reader.aliases(name)
+        if alias not in aliases:
+            raise messages.no_alias(str(name), alias, aliases)
+        return aliases[alias]
+
+    def _run(self, name: ModelName, spec: TrainSpec) -> tuple[str, float]:
+        found = self._reader.run_of(spec.job_id)
+        if found is not None:
+            return found
+        created_at = round(self._clock.now(), 3)  # MLflow keeps milliseconds; a retry must read the same time
+        return self._writer.run(name, spec.job_id, created_at, run_tags(spec), run_params(spec)), created_at
+
+    def _note(self, record: VersionRecord) -> Path:
+        """A file that says: the files of this version go as soon as its row is gone."""
+        folder = self._root / ".deleting"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / f"{record.name.flat}~{record.job_id}"
+
+    def _drop(self, name: ModelName, job_id: str) -> None:
+        version_folder.remove(version_path(self._root, name, job_id))
+        (self._root / ".deleting" / f"{name.flat}~{job_id}").unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Finish deletions that a crash cut short."""
+        with self._lock:
+            for note in (self._root / ".deleting").glob("*~*~*"):
+                flat, _, job_id = note.name.rpartition("~")
+                name = ModelName.parse(flat)
+                known = self._reader.by_job(name, job_id)
+                if known is None or known.deleted:
+                    self._drop(name, job_id)
+                else:  # the crash came before the row went: the version stays
+                    note.unlink(missing_ok=True)
+
+    def _warm(self) -> None:
+        try:
+            self._writer.open()
+        except NotReady:
+            return  # whoever writes first is told
+        self._sweep()
+
+
+def database_url(url: str) -> str:
+    """A PostgreSQL URL as SQLAlchemy wants it, with the driver we ship."""
+    for prefix in ("postgres://", "postgresql://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def wildcard(pattern: str) -> re.Pattern[str]:
+    """A pattern whose ``*`` means anything and whose other characters mean themselves; empty means all."""
+    return re.compile(".*".join(re.escape(part) for part in (pattern or "*").split("*")))
+
+
+def _plain(ref: ModelRef) -> str:
+    return ref.text.partition("@")[0]
+
+
+def _nothing(_step: str) -> None:
+    return None
