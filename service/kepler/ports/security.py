@@ -37,11 +37,15 @@ class TokenInfo:
 class TokenStore(Protocol):
     """Bearer tokens. Only hashes are stored."""
 
-    def create(self, name: str, user: str, capabilities: frozenset[str], ttl_s: float) -> tuple[TokenInfo, str]:
+    def create(
+        self, name: str, user: str, capabilities: frozenset[str], ttl_s: float
+    ) -> tuple[TokenInfo, str]:
         """Gives the token's text once; ``ttl_s`` 0 never expires."""
         ...
 
-    def issue(self, parent: Principal, user: str, capabilities: frozenset[str], ttl_s: float) -> tuple[Principal, str]:
+    def issue(
+        self, parent: Principal, user: str, capabilities: frozenset[str], ttl_s: float
+    ) -> tuple[Principal, str]:
         """A short-lived token for ``user``, bounded by the parent's capabilities and dying with it."""
         ...
 
@@ -63,6 +67,10 @@ class SecretStore(Protocol):
         """Raises `NotFound`."""
         ...
 
+    def setdefault(self, name: str, value: str) -> str:
+        """Store ``value`` unless ``name`` exists; gives what is stored. Atomic between processes."""
+        ...
+
     def names(self) -> list[str]: ...
 
     def delete(self, name: str) -> None: ...
@@ -71,7 +79,9 @@ class SecretStore(Protocol):
 class AuditLog(Protocol):
     """Append-only, hash-chained record of every state-changing call."""
 
-    def append(self, *, who: str, action: str, what: str, outcome: str, detail: dict[str, str] | None = None) -> None:
+    def append(
+        self, *, who: str, action: str, what: str, outcome: str, detail: dict[str, str] | None = None
+    ) -> None:
         """Durable when it returns."""
         ...
 

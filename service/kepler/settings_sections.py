@@ -1,0 +1,158 @@
+"""The groups of the settings tree, and what an address is."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LOOPBACK_NAMES = ("localhost", "ip6-localhost")
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class TlsSettings(Section):
+    """Certificates of both listeners."""
+
+    cert_file: Path | None = Field(
+        default=None, description="PEM certificate of the service, leaf first. Turns TLS on."
+    )
+    key_file: Path | None = Field(
+        default=None, description="PEM private key of the certificate, without password."
+    )
+    client_ca_file: Path | None = Field(
+        default=None,
+        description="PEM authorities of client certificates, asked for on gRPC (mTLS). Empty asks for none.",
+    )
+
+    @property
+    def enabled(self) -> bool:
+        return self.cert_file is not None
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("TLS needs both: set tls.cert_file and tls.key_file")
+        if self.client_ca_file is not None and self.cert_file is None:
+            raise ValueError("mTLS needs TLS: set tls.cert_file and tls.key_file too")
+        return self
+
+
+class LogSettings(Section):
+    """What the service writes about itself."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe event written."
+    )
+    format: Literal["console", "json"] = Field(
+        default="console", description="Format on stderr; the file is always JSON."
+    )
+    file_mb: int = Field(
+        default=20, ge=1, le=1024, description="Size at which <home>/logs/service.log is rotated, in MiB."
+    )
+    file_count: int = Field(default=5, ge=1, le=100, description="Rotated log files that are kept.")
+
+
+class WorkerSettings(Section):
+    """Limits of the processes that train."""
+
+    processes: int = Field(
+        default=2, ge=1, le=256, description="Trainings that run at the same time on this machine."
+    )
+    threads: int = Field(default=1, ge=1, le=256, description="Threads of each worker.")
+    memory_mb: int = Field(
+        default=4096, ge=256, description="Memory a worker may use, in MiB; beyond it the job fails."
+    )
+    time_s: float = Field(default=14_400.0, gt=0, description="Time a training may take, in seconds.")
+    scratch_mb: int = Field(default=10_240, ge=16, description="Largest file a worker may write, in MiB.")
+    prewarm: int = Field(
+        default=1, ge=0, le=64, description="Idle workers kept started, so that a training begins at once."
+    )
+
+
+class JobSettings(Section):
+    """The queue of trainings."""
+
+    concurrency: int = Field(default=2, ge=1, le=256, description="Jobs that run at the same time.")
+    queue_limit: int = Field(
+        default=1000, ge=1, description="Jobs that may wait; the next one is refused as overloaded."
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, le=20, description="Times a job is begun before a lost worker fails it."
+    )
+    results_ttl_s: float = Field(
+        default=604_800.0, gt=0, description="Seconds a finished job's predictions are kept."
+    )
+
+
+class PredictSettings(Section):
+    """The predict path and the bounds of every stream."""
+
+    threads: int = Field(default=2, ge=1, le=256, description="Threads that score.")
+    max_streams: int = Field(
+        default=64, ge=1, le=10_000, description="Streams served at once; more are refused, to retry."
+    )
+    cache_mb: int = Field(
+        default=1024, ge=1, description="Memory for loaded models, in MiB; the least used one goes first."
+    )
+    max_message_mb: int = Field(
+        default=4, ge=1, le=64, description="Largest gRPC message taken or sent, in MiB."
+    )
+    idle_timeout_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds a stream may be silent. A search waits for its indexers between slices.",
+    )
+
+
+class TrainingSettings(Section):
+    """What an upload may take."""
+
+    max_upload_bytes: int = Field(default=50 * 2**30, ge=1, description="Most bytes of one upload.")
+    min_free_disk_bytes: int = Field(
+        default=2**30,
+        ge=0,
+        description="Free disk, in bytes, below which uploads are refused and the service is not ready.",
+    )
+
+
+class SecretSettings(Section):
+    """The secret store."""
+
+    key: Literal["file", "keyring"] = Field(
+        default="file",
+        description="Where its key lives: a file with mode 0600 in the home, or the system's keyring.",
+    )
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``; an IPv6 host stands in brackets. Raises `ValueError`.
+
+    >>> split_address("[::1]:8790")
+    ('::1', 8790)
+    """
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or (":" in host and not bracketed):
+        raise ValueError(f"{address[:100]!r} is not HOST:PORT, for example 127.0.0.1:8790 or [::1]:8790")
+    if int(port) > 65535:
+        raise ValueError(f"port {port[:10]} is above 65535")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine for sure: a loopback address or its fixed name.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() in LOOPBACK_NAMES
