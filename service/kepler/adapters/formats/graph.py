@@ -11,7 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 OPSET = 17
-ML_OPSET = 5  # the first with TreeEnsemble, whose thresholds, leaves and sums can be double
+# 5 is the first with TreeEnsemble, whose thresholds, leaves and sums are double from end to end. Its leaves
+# hold one number; TreeEnsembleRegressor, whose leaves hold several, ended with 3. A graph uses one of them.
+ML_OPSET = 5
+ML_OPSET_VECTOR_LEAVES = 3
 IR_VERSION = 9
 
 ALLOWED: frozenset[tuple[str, str]] = frozenset(
@@ -38,6 +41,7 @@ class GraphWriter:
         self._constants: list[Any] = []
         self._outputs: list[Any] = []
         self._count = 0
+        self.ml_opset = ML_OPSET
         self.x = "x" if dtype == "float64" else self.cast("x", np.float64)
 
     def constant(self, values: npt.ArrayLike, dtype: Any = np.float64) -> str:
@@ -117,7 +121,7 @@ class GraphWriter:
         kind = TensorProto.DOUBLE if self.dtype == "float64" else TensorProto.FLOAT
         given = helper.make_tensor_value_info("x", kind, ["n", self.n_features])
         graph = helper.make_graph(self._nodes, "model", [given], self._outputs, self._constants)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", self.ml_opset)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="kepler")
         return bytes(model.SerializeToString(deterministic=True))
 

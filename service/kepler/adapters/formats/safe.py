@@ -73,7 +73,10 @@ class SafeModelFormats:
     def _check(self, fitted: Fitted, rows: Matrix, written: Written) -> Agreement:
         if len(written.model) > MAX_BYTES:
             return Agreement(0.0, 0, f"it has more than {MAX_BYTES} bytes")
-        scorer = OnnxScorer(written.model, dtype=fitted.dtype, block_rows=written.block_rows)
+        try:
+            scorer = OnnxScorer(written.model, dtype=fitted.dtype, block_rows=written.block_rows)
+        except InvalidInput as error:
+            return Agreement(0.0, 0, error.cause)
         return check_agreement(fitted.score, scorer.score, rows, written)
 
     def _save_native(

@@ -34,12 +34,26 @@ class NotConvertible(Exception):
 Writer = Callable[[Fitted, GraphWriter], Written]
 
 _LINEAR = "kepler.adapters.formats.write_linear"
+_TREES = "kepler.adapters.formats.write_trees"
 _MODULES: dict[str, str] = {
     "sklearn.LinearRegression": f"{_LINEAR}:linear_regressor",
     "sklearn.Ridge": f"{_LINEAR}:linear_regressor",
     "sklearn.Lasso": f"{_LINEAR}:linear_regressor",
     "sklearn.ElasticNet": f"{_LINEAR}:linear_regressor",
     "sklearn.LogisticRegression": f"{_LINEAR}:logistic",
+    "sklearn.DecisionTreeClassifier": f"{_TREES}:mean_classifier",
+    "sklearn.DecisionTreeRegressor": f"{_TREES}:mean_regressor",
+    "sklearn.ExtraTreeClassifier": f"{_TREES}:mean_classifier",
+    "sklearn.ExtraTreeRegressor": f"{_TREES}:mean_regressor",
+    "sklearn.RandomForestClassifier": f"{_TREES}:mean_classifier",
+    "sklearn.RandomForestRegressor": f"{_TREES}:mean_regressor",
+    "sklearn.ExtraTreesClassifier": f"{_TREES}:mean_classifier",
+    "sklearn.ExtraTreesRegressor": f"{_TREES}:mean_regressor",
+    "sklearn.GradientBoostingClassifier": f"{_TREES}:gradient_classifier",
+    "sklearn.GradientBoostingRegressor": f"{_TREES}:gradient_regressor",
+    "sklearn.HistGradientBoostingClassifier": f"{_TREES}:histogram_classifier",
+    "sklearn.HistGradientBoostingRegressor": f"{_TREES}:histogram_regressor",
+    "sklearn.IsolationForest": f"{_TREES}:isolation_forest",
 }
 
 
