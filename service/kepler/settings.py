@@ -49,6 +49,7 @@ CLIENT_VARIABLES = {
     "KEPLER_CLIENT_CERT_FILE": "PEM certificate that a client shows where the service asks for one (mTLS).",
     "KEPLER_CLIENT_KEY_FILE": "PEM private key of that certificate.",
 }
+TLS_HOW = "Set tls.cert_file and tls.key_file (`kepler tls init` makes a pair to try)"
 TEST_PREFIX = "KEPLER_TEST_"
 # Kubernetes sets these for every Service named kepler or kepler-...; they are none of our settings.
 LINK_VARIABLE = re.compile(
@@ -148,13 +149,13 @@ class Settings(BaseSettings):
         for key, address in (("grpc", self.grpc), ("http", self.http)):
             if not is_loopback(split_address(address)[0]):
                 raise ValueError(
-                    f"Binding {key} to {address} opens it to other machines and needs TLS: set tls.cert_file and "
-                    f"tls.key_file (`kepler tls init` makes a pair to try), or bind {key} to 127.0.0.1"
+                    f"Binding {key} to {address} opens it to other machines and needs TLS. {TLS_HOW}, "
+                    f"or bind {key} to 127.0.0.1"
                 )
         if self.require_token:
             raise ValueError(
-                "Asking for tokens needs TLS, for a token must not travel in the clear: set tls.cert_file and "
-                "tls.key_file (`kepler tls init` makes a pair to try), or leave require_token off on loopback"
+                f"Asking for tokens needs TLS, for a token must not travel in the clear. {TLS_HOW}, "
+                "or leave require_token off on loopback"
             )
         return self
 
@@ -302,7 +303,7 @@ def _explained(error: ValidationError, sources: Mapping[str, Mapping[str, Any]])
         return InvalidInput(f"Kepler knows no setting {key[:100]!r}{where}", fix=f"Did you mean {close!r}?")
     reason = first["msg"].removeprefix("Value error, ")
     if not path:
-        return InvalidInput(reason[:1].upper() + reason[1:])
+        return InvalidInput(reason)
     return InvalidInput(f"The setting {key!r}{where} is not valid", cause=reason[:1].upper() + reason[1:])
 
 
