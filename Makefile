@@ -40,5 +40,8 @@ types: setup ## Static types
 requirements: setup ## Compile the pinned requirements anew
 	$(BIN)/python tools/compile_requirements.py
 
+app: setup ## Build the Splunk app: build/app/kepler and dist/kepler-<version>.tar.gz
+	$(BIN)/python tools/build_app.py
+
 clean: ## Remove what was built, keep .venv
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .coverage*

@@ -1,0 +1,156 @@
+"""Where the service is, how to trust it, and with what token.
+
+``KEPLER_ADDRESS`` (with ``KEPLER_TOKEN`` and ``KEPLER_CA_FILE``) overrides everything, and splunkd is then
+never called. Otherwise the app's token broker tells: see `kepler_app.tokens`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from kepler_app import paths
+from kepler_app.errors import SearchError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from kepler_app.searchinfo import SearchInfo
+
+DEFAULT_PORT = 8790
+CONF = "kepler_settings"
+STANZA = "service"
+
+
+class Settings:
+    """How to reach the service.
+
+    Parameters
+    ----------
+    address
+        ``host:port``.
+    token
+        Bearer token; empty on loopback without TLS.
+    ca_pem
+        Certificate authorities to trust, PEM text; empty for the system's own.
+    source
+        "environment" or "app", for keplerhealth.
+    """
+
+    def __init__(self, address: str, token: str = "", ca_pem: str = "", source: str = "app") -> None:
+        self.host, self.port = split_address(address)
+        self.token = token
+        self.ca_pem = ca_pem
+        self.source = source
+
+    @property
+    def address(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def tls(self) -> bool:
+        """TLS always, except to this machine itself when no CA is set."""
+        return bool(self.ca_pem) or not is_loopback(self.host)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port``, ``host`` or ``[v6]:port``.
+
+    >>> split_address("[::1]:9000")
+    ('::1', 9000)
+    """
+    text = address.strip()
+    host, colon, port = text.rpartition(":")
+    if (
+        not colon
+        or (text.startswith("[") and text.endswith("]"))
+        or (":" in host and not host.startswith("["))
+    ):
+        host, port = text, str(DEFAULT_PORT)
+    host = host.strip("[]")
+    if not host or "/" in text or not port.isdigit() or not 0 < int(port) < 65536:
+        raise SearchError(
+            f"The service address {address[:80]!r} is not host:port. Correct it on the app's configuration page, "
+            f"for example kepler.example.com:{DEFAULT_PORT}."
+        )
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine by its literal name or number; nothing is looked up."""
+    if host.lower() == "localhost":
+        return True
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_ca(ca: str) -> str:
+    """PEM text of ``ca``, which is PEM text itself or the path of a file."""
+    ca = ca.strip()
+    if not ca or "-----BEGIN" in ca:
+        return ca
+    try:
+        with open(ca, encoding="ascii") as file:
+            text = file.read()
+    except (OSError, ValueError) as error:
+        raise SearchError(
+            f"The CA certificate file {ca!r} cannot be read ({getattr(error, 'strerror', None) or 'it is not PEM text'}). "
+            "Correct the path or paste the certificate."
+        ) from error
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise SearchError(
+            f"The file {ca!r} holds no certificate in PEM form. Give the service's CA certificate."
+        )
+    return text
+
+
+def from_environment() -> Settings | None:
+    """Settings of the ``KEPLER_*`` variables; None when ``KEPLER_ADDRESS`` is not set."""
+    address = os.environ.get("KEPLER_ADDRESS", "").strip()
+    if not address:
+        return None
+    ca_pem = read_ca(os.environ.get("KEPLER_CA_FILE", ""))
+    return Settings(address, os.environ.get("KEPLER_TOKEN", "").strip(), ca_pem, source="environment")
+
+
+def load(info: SearchInfo) -> Settings:
+    """Settings for the search ``info``: the environment's, else what the token broker gives its user."""
+    found = from_environment()
+    if found is not None:
+        return found
+    from kepler_app import tokens
+
+    return tokens.ask(info)
+
+
+def transfer() -> str:
+    """ "auto" or "full": whether keplerpredict may ask for the model's fields only.
+
+    Read at each planning run, so from ``KEPLER_TRANSFER`` or the app's own files and without splunkd.
+    """
+    value = os.environ.get("KEPLER_TRANSFER", "")
+    for layer in ("local", "default"):
+        value = value or _conf_value(
+            os.path.join(paths.app_folder(), layer, CONF + ".conf"), STANZA, "transfer"
+        )
+    return "full" if value.strip().lower() == "full" else "auto"
+
+
+def _conf_value(path: str, stanza: str, key: str) -> str:
+    """One plain value of a conf file; empty when file, stanza or key is missing."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return ""
+    inside = False
+    for line in lines:
+        text = line.strip()
+        if text.startswith("["):
+            inside = text == f"[{stanza}]"
+        elif inside and "=" in text and text.partition("=")[0].strip() == key:
+            return text.partition("=")[2].strip()
+    return ""

@@ -1,0 +1,293 @@
+"""The streams of one search: rows up and new columns back, rows up into a training, predictions read back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+from grpclib.client import StreamStreamMethod, StreamUnaryMethod, UnaryStreamMethod
+from grpclib.exceptions import StreamTerminatedError
+from kepler.v1 import jobs_pb2, prediction_pb2, training_pb2
+
+from kepler_app.client import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, Client
+from kepler_app.errors import SearchError
+from kepler_app.rows import Appender, Slice, fragments
+
+T = TypeVar("T")
+IN_FLIGHT = 4  # slices sent and not answered: enough to keep both sides busy, some 6 MB
+CHUNK_TIMEOUT_S = 600.0
+QUEUED_SLICES = 8
+
+
+class _Stream(Generic[T]):
+    """A gRPC stream that is opened in one blocking call and used in others."""
+
+    def __init__(self, client: Client, method: Any) -> None:
+        self.client = client
+        self._stream = method.open(metadata=client.metadata)
+        self._open = False
+
+    async def _start(self) -> None:
+        await asyncio.wait_for(self.client.channel.__connect__(), CONNECT_TIMEOUT_S)
+        await self._stream.__aenter__()
+        self._open = True
+        await self._stream.send_request()
+
+    async def _fail(self, error: BaseException) -> BaseException:
+        """The status behind ``error``, if the service sent one before it closed the stream."""
+        if not self._open:
+            return error
+        self._open = False
+        ended = StreamTerminatedError("ended early")
+        try:
+            await self._stream.__aexit__(StreamTerminatedError, ended, None)
+        except Exception as status:
+            return status
+        return error
+
+    async def _guarded(self, work: Any) -> Any:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise await self._fail(error) from error
+
+    async def _receive(self) -> T:
+        """Next message; an end before it is the service's error, or a broken promise."""
+        message = await self._stream.recv_message()
+        if message is None:
+            raise StreamTerminatedError("ended early")
+        return message  # type: ignore[no-any-return]
+
+    async def _finish(self) -> None:
+        """Wait for the service's final status; raises what it says."""
+        if self._open:
+            self._open = False
+            await self._stream.__aexit__(None, None, None)
+
+
+class PredictStream(_Stream[prediction_pb2.PredictResponse]):
+    """Slices up, new columns back, in order."""
+
+    def __init__(self, client: Client) -> None:
+        method: Any = StreamStreamMethod(
+            client.channel,
+            "/kepler.v1.PredictionService/Predict",
+            prediction_pb2.PredictRequest,
+            prediction_pb2.PredictResponse,
+        )
+        super().__init__(client, method)
+        self.notices: list[Any] = []
+
+    def open(self, request: prediction_pb2.PredictOpen) -> prediction_pb2.PredictOpened:
+        """Name model and columns; gives what the service resolved."""
+
+        async def work() -> prediction_pb2.PredictOpened:
+            await self._start()
+            await self._stream.send_message(prediction_pb2.PredictRequest(open=request))
+            return (await self._receive()).opened
+
+        opened: prediction_pb2.PredictOpened = self.client.run(self._guarded(work()), 60)
+        self.notices.extend(opened.notices)
+        return opened
+
+    def score(self, slices: Iterable[Slice], appender: Appender) -> list[bytes]:
+        """Records of ``slices`` with the new columns, one part per slice; slices are sent while others return."""
+        return self.client.run(self._guarded(self._score(slices, appender)), CHUNK_TIMEOUT_S)  # type: ignore[no-any-return]
+
+    async def _score(self, slices: Iterable[Slice], appender: Appender) -> list[bytes]:
+        sent: asyncio.Queue[Slice | None] = asyncio.Queue()
+        room = asyncio.Semaphore(IN_FLIGHT)
+
+        async def send() -> None:
+            try:
+                for slice_ in slices:
+                    await room.acquire()
+                    sent.put_nowait(slice_)
+                    await self._stream.send_message(prediction_pb2.PredictRequest(rows=slice_.raw))
+            finally:
+                sent.put_nowait(None)
+
+        sender = asyncio.ensure_future(send())
+        parts: list[bytes] = []
+        try:
+            while True:
+                slice_ = await sent.get()
+                if slice_ is None:
+                    break
+                scored = (await self._receive()).scored
+                room.release()
+                if scored.rows != len(slice_.records):
+                    raise SearchError(
+                        f"The service read {scored.rows:,} rows where {len(slice_.records):,} were sent; "
+                        "a row holds a stray quote or carriage return.",
+                        "InternalError",
+                    )
+                new = fragments(scored.values, len(slice_.records), scored.one_line_per_row)
+                parts.append(appender.append(slice_, new))
+                self.notices.extend(scored.notices)
+            await sender
+        finally:
+            sender.cancel()
+        return parts
+
+    def finish(self) -> None:
+        """End the stream in good order."""
+
+        async def work() -> None:
+            await self._stream.end()
+            await self._finish()
+
+        if self._open:
+            self.client.run(self._guarded(work()))
+
+
+class TrainUpload(_Stream[training_pb2.TrainResponse]):
+    """Rows of a training, sent in the background while Splunk prepares the next chunk."""
+
+    def __init__(self, client: Client) -> None:
+        method: Any = StreamStreamMethod(
+            client.channel,
+            "/kepler.v1.TrainingService/Train",
+            training_pb2.TrainRequest,
+            training_pb2.TrainResponse,
+        )
+        super().__init__(client, method)
+        self._queue: asyncio.Queue[bytes | None] | None = None
+        self._sender: asyncio.Future[None] | None = None
+
+    def open(self, request: training_pb2.TrainOpen) -> training_pb2.TrainAccepted:
+        """Have the request checked; rows may follow."""
+
+        async def work() -> training_pb2.TrainAccepted:
+            await self._start()
+            await self._stream.send_message(training_pb2.TrainRequest(open=request))
+            accepted = (await self._receive()).accepted
+            self._queue = asyncio.Queue(QUEUED_SLICES)
+            self._sender = asyncio.ensure_future(self._send())
+            return accepted
+
+        return self.client.run(self._guarded(work()), 60)  # type: ignore[no-any-return]
+
+    async def _send(self) -> None:
+        assert self._queue is not None
+        while True:
+            raw = await self._queue.get()
+            if raw is None:
+                return
+            await self._stream.send_message(training_pb2.TrainRequest(rows=raw))
+
+    async def _put(self, raw: bytes | None) -> None:
+        """Queue ``raw``, or raise what ended the sender."""
+        assert self._queue is not None and self._sender is not None
+        put = asyncio.ensure_future(self._queue.put(raw))
+        await asyncio.wait({put, self._sender}, return_when=asyncio.FIRST_COMPLETED)
+        if self._sender.done() and raw is not None:
+            put.cancel()
+            self._sender.result()
+        await put
+
+    def send(self, raw: bytes) -> None:
+        """Queue one slice; blocks while too many wait."""
+        self.client.run(self._guarded(self._put(raw)), CHUNK_TIMEOUT_S)
+
+    def finish(self) -> training_pb2.TrainQueued:
+        """Close our side; gives the job once rows and job are on the service's disk."""
+
+        async def work() -> training_pb2.TrainQueued:
+            assert self._sender is not None
+            await self._put(None)
+            await self._sender
+            await self._stream.end()
+            queued = (await self._receive()).queued
+            await self._finish()
+            return queued
+
+        return self.client.run(self._guarded(work()), CHUNK_TIMEOUT_S)  # type: ignore[no-any-return]
+
+
+class _Replies(_Stream[T]):
+    """What the service sends in answer to one request."""
+
+    def __init__(self, client: Client, path: str, request: Any, reply_type: type) -> None:
+        method: Any = UnaryStreamMethod(client.channel, path, type(request), reply_type)
+        super().__init__(client, method)
+        self._request = request
+
+    async def _next(self) -> T | None:
+        if not self._open:
+            await self._start_with_request()
+        message = await self._stream.recv_message()
+        if message is None:
+            await self._finish()
+        return message  # type: ignore[no-any-return]
+
+    async def _start_with_request(self) -> None:
+        await asyncio.wait_for(self.client.channel.__connect__(), CONNECT_TIMEOUT_S)
+        await self._stream.__aenter__()
+        self._open = True
+        await self._stream.send_message(self._request, end=True)
+
+    def next(self, timeout_s: float) -> T | None:
+        """Next reply; None at the end."""
+        return self.client.run(self._guarded(self._next()), timeout_s)  # type: ignore[no-any-return]
+
+    def cancel(self) -> None:
+        """Tell the service that nobody listens any more."""
+
+        async def work() -> None:
+            await self._fail(StreamTerminatedError("no longer needed"))  # resets what is still open
+
+        self.client.run(work(), 5)
+
+
+def predictions(client: Client, request: jobs_pb2.GetJobRequest) -> Iterator[prediction_pb2.PredictResponse]:
+    """What a finished job computed for its own rows: `opened`, then `scored` slices."""
+    replies: _Replies[prediction_pb2.PredictResponse] = _Replies(
+        client, "/kepler.v1.TrainingService/ReadPredictions", request, prediction_pb2.PredictResponse
+    )
+    while True:
+        reply = replies.next(CHUNK_TIMEOUT_S)
+        if reply is None:
+            return
+        yield reply
+
+
+def watch(client: Client, request: jobs_pb2.GetJobRequest) -> _Replies[jobs_pb2.Job]:
+    """The job whenever it changes, until its final state."""
+    return _Replies(client, "/kepler.v1.JobService/WatchJob", request, jobs_pb2.Job)
+
+
+class ScoreUpload(_Stream[prediction_pb2.ScoreResponse]):
+    """Rows up, one table back."""
+
+    def __init__(self, client: Client) -> None:
+        method: Any = StreamUnaryMethod(
+            client.channel,
+            "/kepler.v1.PredictionService/Score",
+            prediction_pb2.ScoreRequest,
+            prediction_pb2.ScoreResponse,
+        )
+        super().__init__(client, method)
+
+    def open(self, request: prediction_pb2.ScoreOpen) -> None:
+        async def work() -> None:
+            await self._start()
+            await self._stream.send_message(prediction_pb2.ScoreRequest(open=request))
+
+        self.client.run(self._guarded(work()), 60)
+
+    def send(self, raw: bytes) -> None:
+        work = self._stream.send_message(prediction_pb2.ScoreRequest(rows=raw))
+        self.client.run(self._guarded(work), CHUNK_TIMEOUT_S)
+
+    def finish(self) -> prediction_pb2.ScoreResponse:
+        async def work() -> prediction_pb2.ScoreResponse:
+            await self._stream.end()
+            reply = await self._receive()
+            await self._finish()
+            return reply
+
+        return self.client.run(self._guarded(work()), CALL_TIMEOUT_S * 4)  # type: ignore[no-any-return]
