@@ -60,12 +60,16 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Prepared rows. ``x`` (n_rows, n_features); ``y`` (n_rows,): class index, float64 value, or None."""
+    """Prepared rows. ``x`` (n_rows, n_features); ``y`` (n_rows,): class index, float64 value, or None.
+
+    ``categorical`` are the columns of ``x`` that hold codes of categories (``categoricals=native`` only).
+    """
 
     x: npt.NDArray[np.float64]
     y: npt.NDArray[Any] | None
     feature_names: tuple[str, ...]
     classes: tuple[str, ...] = ()
+    categorical: tuple[int, ...] = ()
 
 
 class Run(Protocol):

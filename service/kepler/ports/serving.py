@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from kepler.core.jobs import Notice
+from kepler.core.outputs import NumberOutput as NumberOutput
+from kepler.core.outputs import Output as Output
+from kepler.core.outputs import TextOutput as TextOutput
 from kepler.core.records import RecordBatch
 
 
@@ -22,27 +22,6 @@ class PredictOptions:
     as_name: str = ""
     on_missing: str = "warn"
     overrides: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(frozen=True, slots=True)
-class NumberOutput:
-    """New numeric column, (n_rows,) float64 or int64; rows with ``blank`` True are rendered empty."""
-
-    name: str
-    values: npt.NDArray[np.float64] | npt.NDArray[np.int64]
-    blank: npt.NDArray[np.bool_] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TextOutput:
-    """New text column: ``labels[codes]``, code -1 is rendered empty."""
-
-    name: str
-    codes: npt.NDArray[np.int32]
-    labels: tuple[str, ...]
-
-
-Output = NumberOutput | TextOutput
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,41 @@
+"""The job's folder as a training sees it (`kepler.ports.training.TrainingFiles`)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from kepler.adapters.storage.arrow_rows import (
+    PREDICTIONS_FILE,
+    ROWS_FILE,
+    ArrowTrainingRows,
+    PredictionsWriter,
+)
+from kepler.core.manifest import Manifest
+
+DRAFT = "model"
+MANIFEST = "manifest.json"
+
+
+class TrainingFolder:
+    """``rows.arrow`` in; ``predictions.arrow`` and ``model/`` out."""
+
+    predictions_name = PREDICTIONS_FILE
+    draft_name = DRAFT
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.rows = ArrowTrainingRows(folder / ROWS_FILE)
+
+    def predictions(self, columns: tuple[str, ...]) -> PredictionsWriter:
+        return PredictionsWriter(self._folder, columns)
+
+    def draft(self) -> Path:
+        """An empty folder, whatever an earlier attempt left there."""
+        path = self._folder / DRAFT
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(mode=0o700)
+        return path
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        (self._folder / DRAFT / MANIFEST).write_bytes(manifest.to_bytes())

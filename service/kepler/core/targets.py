@@ -1,0 +1,85 @@
+"""The field to predict, as class indices or numbers.
+
+Classes keep the text they have in the data. They are ordered as numbers when every one of them is a number,
+else as text, as scikit-learn orders them; texts that are one number ("1", "1.0") are one class, written as
+its shortest text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kepler.core.algorithms import Task
+from kepler.core.datasets import MAX_TRACKED_DISTINCT, TrainingTable, WideText
+from kepler.core.errors import InvalidInput
+from kepler.core.preparation import is_number
+from kepler.core.preparing import narrow
+from kepler.core.records import Bools, NumberColumn, TextColumn
+
+MAX_CLASSES = 100  # max_distinct_cat_values_for_classifiers of the toolkit
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``y`` (n_kept,): class index int64 or float64 value; ``classes`` is empty for numbers."""
+
+    y: npt.NDArray[Any]
+    classes: tuple[str, ...] = ()
+
+    def every(self, step: int) -> Target:
+        return Target(self.y[::step], self.classes)
+
+
+def read_target(table: TrainingTable, name: str, task: Task, kept: Bools | None) -> Target:
+    """The target of the kept rows. Raises `InvalidInput` when it does not suit ``task``."""
+    column = table.columns[name]
+    if task is Task.REGRESSION:
+        if not isinstance(column, NumberColumn):
+            raise InvalidInput(
+                f"The target '{name}' is not a number in every row, but for example {table.bad_numbers.get(name, '')!r}",
+                fix="Use a classifier, or convert the field first.",
+            )
+        narrowed = narrow(column, kept)
+        assert isinstance(narrowed, NumberColumn)
+        return Target(narrowed.values)
+    if isinstance(column, WideText):
+        raise _too_many(name, f"more than {MAX_TRACKED_DISTINCT:,}")
+    narrowed = narrow(column, kept)
+    assert isinstance(narrowed, TextColumn)
+    return _classes(name, narrowed)
+
+
+def _classes(name: str, column: TextColumn) -> Target:
+    present = np.bincount(column.codes, minlength=len(column.categories)) > 0
+    texts = [text for text, there in zip(column.categories, present, strict=True) if there]
+    if all(is_number(text) and np.isfinite(float(text)) for text in texts):
+        spelled: dict[float, str] = {}
+        for text in sorted(texts, key=lambda text: (len(text), text)):
+            spelled.setdefault(float(text), text)
+        order = sorted(spelled)
+        classes = tuple(spelled[value] for value in order)
+        position = {value: index for index, value in enumerate(order)}
+        index = {text: position[float(text)] for text in texts}
+    else:
+        classes = tuple(sorted(texts))
+        index = {text: at for at, text in enumerate(classes)}
+    if len(classes) > MAX_CLASSES:
+        raise _too_many(name, f"{len(classes):,}")
+    if len(classes) < 2:
+        raise InvalidInput(
+            f"The target '{name}' has only the value {classes[0]!r} in the rows used",
+            fix="Search for rows of every class.",
+        )
+    lookup = np.asarray([index.get(text, -1) for text in column.categories], dtype=np.int64)
+    return Target(lookup[column.codes], classes)
+
+
+def _too_many(name: str, found: str) -> InvalidInput:
+    return InvalidInput(
+        f"The target '{name}' has {found} distinct values and a classifier takes at most {MAX_CLASSES}",
+        fix="Use a regressor, or group the values first.",
+    )
