@@ -60,16 +60,12 @@ def create_app(
     )
     recent = _RecentChecks(health)
 
-    @app.api_route(
-        "/healthz", methods=["GET", "HEAD"], summary="Whether the process is alive; needs no token"
-    )
+    @app.get("/healthz", summary="Whether the process is alive; needs no token")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
     # What asks stores is no coroutine, so FastAPI runs it in a thread.
-    @app.api_route(
-        "/readyz", methods=["GET", "HEAD"], summary="Whether the service takes work; needs no token"
-    )
+    @app.get("/readyz", summary="Whether the service takes work; needs no token")
     def readyz(request: Request) -> JSONResponse:
         state, checks = health.state, recent.get()
         ready = state is ServiceState.READY and all(check.ok for check in checks)

@@ -84,6 +84,8 @@ class Guard:
                 raise HTTPException(413, TOO_LARGE, headers={"Connection": "close"})
             return message
 
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # what GET answers; the server leaves the body out
         try:
             await self.app(scope, bounded, answer)
         except Exception:
