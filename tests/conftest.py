@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.running_service import RunningService, running
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -53,3 +55,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.timeout(10))
         if item.get_closest_marker("full") and "full" not in wanted:
             item.add_marker(pytest.mark.skip(reason="long counts: make test-full"))
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """One running service for tests that only add models of their own names to it."""
+    with running(tmp_path_factory.mktemp("service")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def app_dir() -> Path:
+    """The built Splunk app, as Splunk would install it."""
+    folder = ROOT / "build" / "app" / "kepler"
+    if not (folder / "default" / "commands.conf").is_file():
+        pytest.fail("the app is not built: run `make app`")
+    return folder

@@ -19,13 +19,17 @@ BANNED = {
 
 
 def main() -> int:
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout.split(b"\0")
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout.split(
+        b"\0"
+    )
     bad: list[str] = []
     for name in filter(None, names):
         path = ROOT / name.decode()
         if path.is_file() and path.stat().st_size < 2_000_000:
             data = path.read_bytes()
-            bad += [f"{name.decode()} holds {what}" for what, pattern in BANNED.items() if pattern.search(data)]
+            bad += [
+                f"{name.decode()} holds {what}" for what, pattern in BANNED.items() if pattern.search(data)
+            ]
     sys.stderr.writelines(line + "\n" for line in bad)
     return 1 if bad else 0
 

@@ -19,7 +19,16 @@ SETS = {
 def main() -> int:
     for name, sources in SETS.items():
         pinned = [] if name != "service.txt" else ["--constraint", "requirements/dev.txt"]
-        command = [str(UV), "pip", "compile", *sources, *COMMON, *pinned, "--output-file", f"requirements/{name}"]
+        command = [
+            str(UV),
+            "pip",
+            "compile",
+            *sources,
+            *COMMON,
+            *pinned,
+            "--output-file",
+            f"requirements/{name}",
+        ]
         subprocess.run([*command, "--custom-compile-command", "make requirements"], check=True, cwd=ROOT)
     return 0
 

@@ -20,7 +20,9 @@ INIT = '"""Generated from proto/kepler/v1 by `make proto`. Do not edit."""\n'
 
 def generate(target: Path) -> None:
     """Write the generated package ``kepler/v1`` below ``target``."""
-    sources = sorted(str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto/kepler/v1").glob("*.proto"))
+    sources = sorted(
+        str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto/kepler/v1").glob("*.proto")
+    )
     command = [
         sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}",
         f"--python_out={target}", f"--pyi_out={target}", f"--grpc_python_out={target}", *sources,
@@ -35,7 +37,9 @@ def generate(target: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing, fail when something would change")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing, fail when something would change"
+    )
     check = parser.parse_args().check
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
@@ -50,7 +54,9 @@ def main() -> int:
         ]
         if check:
             if stale:
-                sys.stderr.write("Generated code differs from proto/: run `make proto`. " + ", ".join(stale) + "\n")
+                sys.stderr.write(
+                    "Generated code differs from proto/: run `make proto`. " + ", ".join(stale) + "\n"
+                )
             return 1 if stale else 0
         OUT.mkdir(parents=True, exist_ok=True)
         for name in stale:

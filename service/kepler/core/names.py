@@ -97,7 +97,9 @@ def parse_ref(text: str, *, user: str, app: str) -> ModelRef:
     """
     name, at, selector = text.strip().partition("@")
     if at and not selector:
-        raise InvalidInput(f"Model {text[:120]!r} names no version after '@'", fix="Write @7, @prod or nothing.")
+        raise InvalidInput(
+            f"Model {text[:120]!r} names no version after '@'", fix="Write @7, @prod or nothing."
+        )
     selector = check_part(selector, "Version or alias") if at else LATEST
     if selector.isdigit():
         selector = str(int(selector))
@@ -120,7 +122,8 @@ def parse_new(text: str, *, user: str, app: str) -> ModelName:
     ref = parse_ref(text, user=user, app=app)
     if "@" in text:
         raise InvalidInput(
-            f"{text[:120]!r} names a version to train into", fix="Leave out '@...': a new version is made by itself."
+            f"{text[:120]!r} names a version to train into",
+            fix="Leave out '@...': a new version is made by itself.",
         )
     return ref.candidates[0]
 
@@ -129,5 +132,7 @@ def check_alias(alias: str) -> str:
     """Return a legal alias name, else raise: not ``latest``, not all digits."""
     check_part(alias, "Alias")
     if alias == LATEST or alias.isdigit():
-        raise InvalidInput(f"{alias!r} cannot be an alias", cause="It already means a version.", fix="Choose a word.")
+        raise InvalidInput(
+            f"{alias!r} cannot be an alias", cause="It already means a version.", fix="Choose a word."
+        )
     return alias

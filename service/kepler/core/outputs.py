@@ -165,7 +165,7 @@ class OutputPlan:
 
     @classmethod
     def from_json(cls, section: Section, task: Task) -> OutputPlan:
-        return cls(
+        plan = cls(
             task,
             target=section.text("target"),
             labels=section.texts("labels"),

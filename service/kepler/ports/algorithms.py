@@ -15,11 +15,11 @@ class Algorithms(Protocol):
         """By name, alias or dotted scikit-learn name. Raises `InvalidInput` naming the nearest."""
         ...
 
-    def check_params(self, info: AlgorithmInfo, params: Mapping[str, str]) -> dict[str, Any]:
+    def check_params(self, info: AlgorithmInfo, raw: Mapping[str, str]) -> dict[str, Any]:
         """Typed values of the given parameters. Raises `InvalidInput` naming what is expected."""
         ...
 
-    def all(self) -> list[AlgorithmInfo]:
+    def all(self) -> tuple[AlgorithmInfo, ...]:
         """By name."""
         ...
 

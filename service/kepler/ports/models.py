@@ -29,7 +29,9 @@ class ModelStore(Protocol):
         """
         ...
 
-    def list_models(self, pattern: str = "*", *, user: str = "", everything: bool = False) -> list[VersionRecord]:
+    def list_models(
+        self, pattern: str = "*", *, user: str = "", everything: bool = False
+    ) -> list[VersionRecord]:
         """Newest version of each model that ``user`` may see, by full name."""
         ...
 

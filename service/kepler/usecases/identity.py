@@ -27,7 +27,9 @@ class Caller:
     def check_sees(self, name: ModelName) -> None:
         """Raise `NotFound` for somebody else's private model: its existence is private too."""
         if name.private and name.holder != self.user and not self.principal.can("admin"):
-            raise NotFound(f"There is no model {str(name)!r} you may see", fix="List yours with | keplermodels.")
+            raise NotFound(
+                f"There is no model {str(name)!r} you may see", fix="List yours with | keplermodels."
+            )
 
 
 def caller_of(principal: Principal, *, user: str, app: str, search: SearchContext) -> Caller:

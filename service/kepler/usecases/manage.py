@@ -29,7 +29,9 @@ class ManageModels:
         caller.check_sees(version.name)
         return version
 
-    def list(self, caller: Caller, pattern: str, *, limit: int, offset: int) -> tuple[list[VersionRecord], int]:
+    def list(
+        self, caller: Caller, pattern: str, *, limit: int, offset: int
+    ) -> tuple[list[VersionRecord], int]:
         """A page of newest versions by full name, and the offset of the next page (0 when there is none)."""
         found = self._models.list_models(
             pattern or "*", user=caller.user, everything=caller.principal.can("admin")
@@ -62,7 +64,8 @@ class ManageModels:
         ref = parse_ref(text, user=caller.user, app=caller.app)
         if ref.alias is not None:
             raise InvalidInput(
-                f"{text!r} names an alias", fix="Delete a version by its number, or the whole model by its name."
+                f"{text!r} names an alias",
+                fix="Delete a version by its number, or the whole model by its name.",
             )
         name = self._name(caller, text)
         if "@" in text and ref.version is None:
@@ -95,9 +98,7 @@ class ManageJobs:
             raise NotFound(f"There is no job {job_id!r} you may see", fix="List yours with | keplerjobs.")
         return record
 
-    def list(
-        self, caller: Caller, state: str, *, limit: int, offset: int
-    ) -> tuple[list[JobRecord], int]:
+    def list(self, caller: Caller, state: str, *, limit: int, offset: int) -> tuple[list[JobRecord], int]:
         """A page, newest first, and the offset of the next one (0 when there is none)."""
         wanted: JobState | None = None
         if state:
@@ -132,7 +133,8 @@ class IssueTokens:
         """At most 600 s; capabilities are those asked for that the parent has too."""
         if self._tokens is None:
             raise InvalidInput(
-                "This service asks for no tokens, so it issues none", fix="Call it without one, or serve with TLS."
+                "This service asks for no tokens, so it issues none",
+                fix="Call it without one, or serve with TLS.",
             )
         unknown = sorted(set(capabilities) - ISSUABLE)
         if unknown:
@@ -142,7 +144,9 @@ class IssueTokens:
         if not user:
             raise InvalidInput("The user is empty", fix="Name the Splunk user the token is for.")
         if not 0 <= ttl_s <= MAX_TOKEN_TTL_S:
-            raise InvalidInput(f"{ttl_s} s is not a lifetime for a user token", fix=f"Use 1 to {MAX_TOKEN_TTL_S}.")
+            raise InvalidInput(
+                f"{ttl_s} s is not a lifetime for a user token", fix=f"Use 1 to {MAX_TOKEN_TTL_S}."
+            )
         issued = self._tokens.issue(parent, user, frozenset(capabilities), float(ttl_s or MAX_TOKEN_TTL_S))
         self._audit.append(
             who=parent.user or parent.token_id,

@@ -52,7 +52,12 @@ class PredictRows:
         self._warm = warm
 
     def open(
-        self, caller: Caller, model: str, columns: tuple[str, ...], options: PredictOptions, signature: str = ""
+        self,
+        caller: Caller,
+        model: str,
+        columns: tuple[str, ...],
+        options: PredictOptions,
+        signature: str = "",
     ) -> Prediction:
         """Resolve ``model`` as ``caller`` means it and make it warm.
 
@@ -83,5 +88,3 @@ def _some(names: list[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:5])
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"the field{'s' if len(names) > 1 else ''} {shown}{more}"
-
-

@@ -37,7 +37,11 @@ class ScoringMethods(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
     def check(
-        self, methods: Sequence[str], actual: Sequence[str], predicted: Sequence[str], params: Mapping[str, str]
+        self,
+        methods: Sequence[str],
+        actual: Sequence[str],
+        predicted: Sequence[str],
+        params: Mapping[str, str],
     ) -> None:
         """Raise `InvalidInput` for a parameter or number of fields that a method does not take."""
         ...
@@ -70,11 +74,15 @@ class ScoreRows:
         """Check methods and fields. Raises `InvalidInput`."""
         known = list(self._methods.names())
         if not order.methods:
-            raise InvalidInput("No scoring method is named", fix="Name one, for example accuracy_score or r2_score.")
+            raise InvalidInput(
+                "No scoring method is named", fix="Name one, for example accuracy_score or r2_score."
+            )
         for method in order.methods:
             if method not in known:
                 close = ", ".join(nearest(method, known))
-                raise InvalidInput(f"There is no scoring method {method[:60]!r}", fix=f"The nearest are {close}.")
+                raise InvalidInput(
+                    f"There is no scoring method {method[:60]!r}", fix=f"The nearest are {close}."
+                )
         actual = expand_fields(order.actual, order.columns)
         predicted = expand_fields(order.predicted, order.columns) if order.predicted else ()
         by = expand_fields(order.by, order.columns) if order.by else ()

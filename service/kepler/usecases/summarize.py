@@ -62,7 +62,9 @@ class SummarizeModel:
 
     def _view(self, manifest: Manifest, view: str) -> SummaryTable:
         if view == "metrics":
-            return SummaryTable(("metric", "value"), tuple((name, f"{value:.6g}") for name, value in manifest.metrics))
+            return SummaryTable(
+                ("metric", "value"), tuple((name, f"{value:.6g}") for name, value in manifest.metrics)
+            )
         if view == "params":
             pairs = tuple((name, json.dumps(value)) for name, value in manifest.params.items())
             return SummaryTable(("parameter", "value"), pairs)
@@ -71,5 +73,6 @@ class SummarizeModel:
         tables = manifest.summary
         if view in tables:
             return tables[view]
-        return tables.get("default", SummaryTable(("algorithm", "rows"), ((manifest.algorithm, str(manifest.rows)),)))
-
+        return tables.get(
+            "default", SummaryTable(("algorithm", "rows"), ((manifest.algorithm, str(manifest.rows)),))
+        )

@@ -127,7 +127,9 @@ class TrainModel:
             )
         if order.target:
             expand_fields((order.target,), order.columns)  # there, or an error that names the nearest
-        features = expand_fields(order.features, order.columns, exclude=(order.target,) if order.target else ())
+        features = expand_fields(
+            order.features, order.columns, exclude=(order.target,) if order.target else ()
+        )
         model = parse_new(order.into, user=caller.user, app=caller.app) if order.into else None
         if model is not None:
             caller.check_sees(model)
@@ -164,7 +166,10 @@ class TrainModel:
         folder = self.jobs.folder(spec.job_id)
         spool: RowSpool | None = None
         if not order.dry_run and not self._exists(spec.job_id):
-            if len(self.jobs.list(state=JobState.QUEUED, limit=self.limits.queue_limit)) >= self.limits.queue_limit:
+            if (
+                len(self.jobs.list(state=JobState.QUEUED, limit=self.limits.queue_limit))
+                >= self.limits.queue_limit
+            ):
                 raise Overloaded(
                     f"{self.limits.queue_limit} trainings wait already",
                     fix="Run the search again later; | keplerjobs shows the queue.",
@@ -189,7 +194,9 @@ class TrainModel:
 
     def _parent(self, caller: Caller, order: TrainOrder) -> str:
         if not order.into:
-            raise InvalidInput("partial_fit=true goes on from a model and none is named", fix="Add 'into <model>'.")
+            raise InvalidInput(
+                "partial_fit=true goes on from a model and none is named", fix="Add 'into <model>'."
+            )
         name = parse_new(order.into, user=caller.user, app=caller.app)
         try:
             return self._models.resolve(parse_ref(str(name), user=caller.user, app=caller.app)).folder
@@ -206,14 +213,18 @@ def _check_options(order: TrainOrder) -> None:
         if value not in known:
             raise InvalidInput(f"Invalid value for {name}: {value[:40]!r}", fix=f"Use {', '.join(known)}.")
     if not 0.0 <= order.test_size < 1.0:
-        raise InvalidInput(f"Invalid value for test_size: {order.test_size:g}", fix="Use a share from 0 up to 0.9.")
+        raise InvalidInput(
+            f"Invalid value for test_size: {order.test_size:g}", fix="Use a share from 0 up to 0.9."
+        )
     if order.kfold_cv and not 2 <= order.kfold_cv <= 100:
         raise InvalidInput(f"Invalid value for kfold_cv: {order.kfold_cv}", fix="Use 2 to 100 folds.")
     if order.kfold_cv and order.into:
         raise InvalidInput(
-            "kfold_cv measures and keeps no model, so it does not go with 'into'", fix="Leave out one of them."
+            "kfold_cv measures and keeps no model, so it does not go with 'into'",
+            fix="Leave out one of them.",
         )
     if order.by:
         raise InvalidInput(
-            f"One model for each value of {order.by[0]!r} is not available for {order.algorithm}", fix="Leave out 'by'."
+            f"One model for each value of {order.by[0]!r} is not available for {order.algorithm}",
+            fix="Leave out 'by'.",
         )

@@ -123,7 +123,9 @@ class ModelServicer:
         def work() -> models_pb2.SummarizeResponse:
             version = self._manage.resolve(caller, request.model)
             table = self._summarize.table(version, request.view or "default", request.limit)
-            return models_pb2.SummarizeResponse(version=version_to_proto(version), table=table_to_proto(table))
+            return models_pb2.SummarizeResponse(
+                version=version_to_proto(version), table=table_to_proto(table)
+            )
 
         return await _run(self._pool, work)
 

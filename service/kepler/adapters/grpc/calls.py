@@ -83,7 +83,9 @@ def principal() -> Principal:
 OPEN = Principal(user="", capabilities=frozenset(ALL_CAPABILITIES))
 
 
-def _authenticate(calls: CallContext, context: grpc.aio.ServicerContext[Any, Any], capability: str) -> Principal:
+def _authenticate(
+    calls: CallContext, context: grpc.aio.ServicerContext[Any, Any], capability: str
+) -> Principal:
     if calls.tokens is None:
         return OPEN
     header = ""
@@ -122,7 +124,8 @@ async def _fail(context: grpc.aio.ServicerContext[Any, Any], method: str, error:
         error_id = uuid.uuid4().hex[:12]
         log.error("rpc.failed", method=method, error_id=error_id, exc_info=error)
         error = InternalError(
-            f"The service failed unexpectedly (error {error_id})", fix=f"Look for {error_id} in the service's log."
+            f"The service failed unexpectedly (error {error_id})",
+            fix=f"Look for {error_id} in the service's log.",
         )
     code, status = status_from_error(error)
     await context.abort_with_status(rpc_status.to_status(status))
@@ -146,7 +149,9 @@ def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementatio
         if calls.metrics is not None:
             calls.metrics.call_finished(path, code, time.monotonic() - started)
 
-    async def invoke(request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncGenerator[Message, None]:
+    async def invoke(
+        request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncGenerator[Message, None]:
         """The four kinds of RPC as one: yields each response."""
         _principal.set(_authenticate(calls, context, capability))
         argument: Any
@@ -179,7 +184,9 @@ def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementatio
         finally:
             finished(started, code)
 
-    async def stream(request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
+    async def stream(
+        request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Message]:
         started, code = time.monotonic(), "OK"
         responses = invoke(request_or_iterator, context)
         try:

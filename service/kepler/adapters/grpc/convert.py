@@ -195,4 +195,6 @@ def offset_of(token: str) -> int:
     try:
         return max(0, int(base64.urlsafe_b64decode(token.encode()).decode()))
     except (ValueError, binascii.Error) as error:
-        raise InvalidInput("The page token is not one of this service's", fix="Start from the first page.") from error
+        raise InvalidInput(
+            "The page token is not one of this service's", fix="Start from the first page."
+        ) from error

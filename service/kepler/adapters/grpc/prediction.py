@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kepler.adapters.grpc.calls import principal
-from kepler.adapters.grpc.convert import caller_from_proto, notice_to_proto, options_from_proto, table_to_proto
+from kepler.adapters.grpc.convert import (
+    caller_from_proto,
+    notice_to_proto,
+    options_from_proto,
+    table_to_proto,
+)
 from kepler.adapters.storage.arrow_rows import render_outputs
 from kepler.adapters.storage.csv_slices import SliceReader
 from kepler.core.errors import InvalidInput, Overloaded
@@ -69,7 +74,9 @@ class PredictionServicer:
         self._streams = 0
         self._metrics = metrics
 
-    async def Predict(self, requests: AsyncIterator[pb.PredictRequest]) -> AsyncGenerator[pb.PredictResponse, None]:
+    async def Predict(
+        self, requests: AsyncIterator[pb.PredictRequest]
+    ) -> AsyncGenerator[pb.PredictResponse, None]:
         if self._streams >= self._max_streams:
             raise Overloaded(
                 f"The service serves {self._max_streams} prediction streams already",
@@ -82,7 +89,9 @@ class PredictionServicer:
         try:
             first = await anext(requests, None)
             if first is None or first.WhichOneof("kind") != "open":
-                raise InvalidInput("The first message of a prediction must say which model", fix="Send `open` first.")
+                raise InvalidInput(
+                    "The first message of a prediction must say which model", fix="Send `open` first."
+                )
             loop = asyncio.get_running_loop()
             stream, opened = await loop.run_in_executor(self._pool, self._open, first.open, principal())
             yield pb.PredictResponse(opened=opened)
@@ -94,7 +103,9 @@ class PredictionServicer:
                 started = loop.time()
                 scored = await loop.run_in_executor(self._pool, stream.score, request.rows)
                 if self._metrics:
-                    self._metrics.rows_scored(stream.prediction.model.full_name, scored.rows, loop.time() - started)
+                    self._metrics.rows_scored(
+                        stream.prediction.model.full_name, scored.rows, loop.time() - started
+                    )
                 yield pb.PredictResponse(scored=scored)
         finally:
             self._streams -= 1
@@ -116,7 +127,9 @@ class PredictionServicer:
     async def Score(self, requests: AsyncIterator[pb.ScoreRequest]) -> pb.ScoreResponse:
         first = await anext(requests, None)
         if first is None or first.WhichOneof("kind") != "open":
-            raise InvalidInput("The first message of a scoring must say which fields", fix="Send `open` first.")
+            raise InvalidInput(
+                "The first message of a scoring must say which fields", fix="Send `open` first."
+            )
         message = first.open
         order = ScoreOrder(
             columns=tuple(message.columns),

@@ -37,7 +37,9 @@ class TrainingServicer:
     async def Train(self, requests: AsyncIterator[pb.TrainRequest]) -> AsyncGenerator[pb.TrainResponse, None]:
         first = await anext(requests, None)
         if first is None or first.WhichOneof("kind") != "open":
-            raise InvalidInput("The first message of a training must say what to train", fix="Send `open` first.")
+            raise InvalidInput(
+                "The first message of a training must say what to train", fix="Send `open` first."
+            )
         loop = asyncio.get_running_loop()
         caller = caller_from_proto(first.open.caller, principal())
         order = order_from_proto(first.open)

@@ -53,7 +53,8 @@ def _classes(name: str) -> _Method:
         average = params.get("average") or ("binary" if len(labels) <= 2 else "weighted")
         positive = _positive(labels, params) if average == "binary" else 1
         function = getattr(metrics, name)
-        return float(function(truth, guess, average=average, pos_label=positive, zero_division=0))
+        options: dict[str, Any] = {"average": average, "pos_label": positive, "zero_division": 0}
+        return float(function(truth, guess, **options))
 
     params = {"accuracy_score": ("normalize",), "matthews_corrcoef": ()}.get(name, ("average", "pos_label"))
     return _Method(compute, params)
@@ -62,13 +63,16 @@ def _classes(name: str) -> _Method:
 def _positive(labels: tuple[str, ...], params: Params) -> int:
     if len(labels) > 2:
         raise InvalidInput(
-            f"average=binary needs two classes, the fields hold {len(labels)}", fix="Use average=weighted or macro."
+            f"average=binary needs two classes, the fields hold {len(labels)}",
+            fix="Use average=weighted or macro.",
         )
     wanted = params.get("pos_label")
     if wanted is None:
         return len(labels) - 1
     if wanted not in labels:
-        raise InvalidInput(f"pos_label={wanted[:60]!r} is no value of the fields", fix=f"Use {' or '.join(labels)}.")
+        raise InvalidInput(
+            f"pos_label={wanted[:60]!r} is no value of the fields", fix=f"Use {' or '.join(labels)}."
+        )
     return labels.index(wanted)
 
 
@@ -111,7 +115,8 @@ def _report(actual: Column, predicted: Column, params: Params) -> tuple[tuple[st
     from sklearn.metrics import precision_recall_fscore_support
 
     truth, guess, labels = common_labels(actual, predicted)
-    found = precision_recall_fscore_support(truth, guess, labels=list(range(len(labels))), zero_division=0)
+    options: dict[str, Any] = {"labels": list(range(len(labels))), "zero_division": 0}
+    found: Any = precision_recall_fscore_support(truth, guess, **options)
     rows = [
         (label, *(_text(part[number]) for part in found[:3]), str(found[3][number]))
         for number, label in enumerate(labels)
@@ -122,7 +127,11 @@ def _report(actual: Column, predicted: Column, params: Params) -> tuple[tuple[st
 def _mape(actual: Any, predicted: Any) -> float:
     """Mean absolute percentage error in percent over rows whose actual value is not 0."""
     known = actual != 0
-    return float(np.mean(np.abs((actual[known] - predicted[known]) / actual[known])) * 100) if known.any() else math.nan
+    return (
+        float(np.mean(np.abs((actual[known] - predicted[known]) / actual[known])) * 100)
+        if known.any()
+        else math.nan
+    )
 
 
 def _smape(actual: Any, predicted: Any) -> float:
@@ -189,7 +198,9 @@ class SklearnScoring:
         self, methods: Sequence[str], actual: Sequence[str], predicted: Sequence[str], params: Params
     ) -> None:
         if not predicted:
-            raise InvalidInput("No field to compare with is named", fix="Write: <actual field> against <field>.")
+            raise InvalidInput(
+                "No field to compare with is named", fix="Write: <actual field> against <field>."
+            )
         if len(predicted) != len(actual) and len(actual) != 1:
             raise InvalidInput(
                 f"{len(actual)} fields stand against {len(predicted)}",
@@ -205,7 +216,9 @@ class SklearnScoring:
                 raise InvalidInput(f"{', '.join(methods)} has no parameter {name[:60]!r}", fix=close.strip())
         average = params.get("average")
         if average is not None and average not in AVERAGES:
-            raise InvalidInput(f"Invalid value for average: {average[:40]!r}", fix=f"Use {', '.join(AVERAGES)}.")
+            raise InvalidInput(
+                f"Invalid value for average: {average[:40]!r}", fix=f"Use {', '.join(AVERAGES)}."
+            )
 
     def run(self, order: ScoreOrder, batches: Sequence[RecordBatch]) -> ScoreResult:
         filled = [batch for batch in batches if batch.n_rows]
@@ -240,7 +253,11 @@ class SklearnScoring:
                 "No row has both fields filled", fix="Check that the predictions ran before the scoring."
             )
         notices = (
-            (Notice("warn", f"dropped {dropped:,} of {n_rows * len(pairs):,} rows: a compared field is null"),)
+            (
+                Notice(
+                    "warn", f"dropped {dropped:,} of {n_rows * len(pairs):,} rows: a compared field is null"
+                ),
+            )
             if dropped
             else ()
         )

@@ -66,7 +66,9 @@ def join(batches: Sequence[RecordBatch], name: str) -> Column:
 
 
 def _recode(column: TextColumn, index: dict[str, int]) -> Int32:
-    mapping = np.array([index.setdefault(text, len(index)) for text in column.categories] + [-1], dtype=np.int32)
+    mapping = np.array(
+        [index.setdefault(text, len(index)) for text in column.categories] + [-1], dtype=np.int32
+    )
     return mapping[column.codes]
 
 
@@ -86,18 +88,23 @@ def groups(keys: Sequence[Column], n_rows: int) -> Iterator[tuple[tuple[str, ...
 
 
 def common_labels(first: Column, second: Column) -> tuple[Int32, Int32, tuple[str, ...]]:
-    """Both columns as codes into one list of labels, in numeric order when all are numbers."""
-    labels = sorted({*first.texts, *second.texts}, key=_label_key)
-    if not all(_is_number(label) for label in labels):
-        labels.sort()
-    position = {label: number for number, label in enumerate(labels)}
+    """Both columns as codes into one list of labels.
+
+    Where all labels are numbers they are compared and ordered as numbers: ``1`` and ``1.0`` are one class.
+    """
+    texts = list(dict.fromkeys((*first.texts, *second.texts)))
+    numeric = all(_is_number(text) for text in texts)
+
+    def key(text: str) -> float | str:
+        return float(text) if numeric else text
+
+    labels: dict[float | str, str] = {}
+    for text in texts:
+        labels.setdefault(key(text), text)
+    position = {value: number for number, value in enumerate(sorted(labels))}  # type: ignore[type-var]
 
     def recoded(column: Column) -> Int32:
-        mapping = np.array([position[text] for text in column.texts] + [-1], dtype=np.int32)
+        mapping = np.array([position[key(text)] for text in column.texts] + [-1], dtype=np.int32)
         return mapping[column.codes]
 
-    return recoded(first), recoded(second), tuple(labels)
-
-
-def _label_key(label: str) -> tuple[float, str]:
-    return (float(label), label) if _is_number(label) else (float("inf"), label)
+    return recoded(first), recoded(second), tuple(labels[value] for value in position)

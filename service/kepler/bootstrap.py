@@ -1,0 +1,170 @@
+"""Wires ports to adapters. The only place that knows all of them; it alone reads the settings' meaning."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from kepler import registry as plugins
+from kepler.adapters.formats.safe import SafeModelFormats
+from kepler.adapters.grpc.admin import AuthServicer, JobServicer, ModelServicer
+from kepler.adapters.grpc.calls import CallContext, handlers
+from kepler.adapters.grpc.prediction import PredictionServicer
+from kepler.adapters.grpc.server import GrpcServer
+from kepler.adapters.grpc.training import TrainingServicer
+from kepler.adapters.jobs.dbos_jobs import DbosJobRunner, JobSettings
+from kepler.adapters.jobs.limits import WorkerLimits
+from kepler.adapters.jobs.process_worker import ProcessTrainWorker
+from kepler.adapters.mlflow.store import MlflowModelStore
+from kepler.adapters.scoring.methods import SklearnScoring
+from kepler.adapters.security.home import HomeSecurity
+from kepler.adapters.security.tls import load_server_credentials
+from kepler.adapters.storage.csv_slices import ArrowRowSpools
+from kepler.adapters.storage import version_folder
+from kepler.adapters.telemetry.metrics import ServiceMetrics
+from kepler.core.manifest import Manifest
+from kepler.serving.cache import WarmModelCache
+from kepler.serving.loader import FolderModelLoader
+from kepler.settings import Settings
+from kepler.usecases.manage import IssueTokens, ManageJobs, ManageModels
+from kepler.usecases.predict import PredictRows
+from kepler.usecases.score import ScoreRows
+from kepler.usecases.summarize import SummarizeModel
+from kepler.usecases.train import TrainLimits, TrainModel
+from kepler.v1 import auth_pb2, jobs_pb2, models_pb2, prediction_pb2, training_pb2
+
+_MIB = 2**20
+SERVICES = (
+    prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"],
+    training_pb2.DESCRIPTOR.services_by_name["TrainingService"],
+    jobs_pb2.DESCRIPTOR.services_by_name["JobService"],
+    models_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    auth_pb2.DESCRIPTOR.services_by_name["AuthService"],
+)
+
+
+class SystemClock:
+    """Implements `ports.clock.Clock`."""
+
+    def now(self) -> float:
+        return time.time()
+
+
+@dataclass(slots=True)
+class Parts:
+    """The wired service. `service.KeplerService` starts and stops it."""
+
+    settings: Settings
+    security: HomeSecurity
+    models: MlflowModelStore
+    jobs: DbosJobRunner
+    worker: ProcessTrainWorker
+    cache: WarmModelCache
+    metrics: ServiceMetrics
+    grpc_server: GrpcServer
+    predict_pool: ThreadPoolExecutor
+    work_pool: ThreadPoolExecutor
+
+    def close(self) -> None:
+        """Let go of everything, in the order that nothing is used after it is closed."""
+        self.worker.close()
+        self.models.close()
+        self.security.close()
+        self.predict_pool.shutdown(wait=True, cancel_futures=True)
+        self.work_pool.shutdown(wait=True, cancel_futures=True)
+
+
+def build(settings: Settings) -> Parts:
+    """Everything of one service, wired and not yet started."""
+    clock = SystemClock()
+    security = HomeSecurity(settings.home, settings.secrets.key, clock)
+    metrics = ServiceMetrics()
+    database = settings.database_url.get_secret_value()
+    models = MlflowModelStore(settings.home, security.signer, clock, url=database)
+    worker = ProcessTrainWorker(
+        WorkerLimits(
+            memory_bytes=settings.worker.memory_mb * _MIB,
+            time_s=settings.worker.time_s,
+            processes=settings.worker.processes,
+            scratch_bytes=settings.worker.scratch_mb * _MIB,
+            threads=settings.worker.threads,
+        )
+    )
+    jobs = DbosJobRunner(
+        settings.home,
+        worker,
+        models,
+        database_url=database,
+        settings=JobSettings(
+            concurrency=settings.jobs.concurrency,
+            max_active=settings.jobs.queue_limit,
+            max_attempts=settings.jobs.max_attempts,
+            results_ttl_s=settings.jobs.results_ttl_s,
+        ),
+        clock=clock,
+        on_final=lambda record: metrics.job_finished(record.state),
+    )
+    algorithms = plugins.default_registry()
+
+    def verify(folder: Path) -> Manifest:
+        return version_folder.verify(folder, security.signer)
+
+    cache = WarmModelCache(
+        FolderModelLoader(SafeModelFormats(), verify), max_bytes=settings.predict.cache_mb * _MIB
+    )
+    predict_pool = ThreadPoolExecutor(settings.predict.threads, thread_name_prefix="kepler-predict")
+    work_pool = ThreadPoolExecutor(8, thread_name_prefix="kepler-work")
+    audit = security.audit
+    tokens = security.tokens if settings.tokens_required else None
+    manage_jobs = ManageJobs(jobs, audit)
+    train = TrainModel(
+        algorithms,
+        models,
+        jobs,
+        ArrowRowSpools(settings.training.min_free_disk_bytes),
+        worker,
+        audit,
+        TrainLimits(
+            max_upload_bytes=settings.training.max_upload_bytes,
+            queue_limit=settings.jobs.queue_limit,
+            threads=settings.worker.threads,
+        ),
+    )
+    prediction = PredictionServicer(
+        PredictRows(models, cache),
+        ScoreRows(SklearnScoring()),
+        predict_pool,
+        max_streams=settings.predict.max_streams,
+        metrics=metrics,
+    )
+    servicers = (
+        prediction,
+        TrainingServicer(train, manage_jobs, jobs, algorithms, work_pool),
+        JobServicer(manage_jobs, jobs, work_pool),
+        ModelServicer(ManageModels(models, audit), SummarizeModel(verify), work_pool),
+        AuthServicer(IssueTokens(tokens, audit), work_pool, tls=settings.tls.enabled),
+    )
+    calls = CallContext(tokens, metrics, settings.predict.idle_timeout_s)
+    server = GrpcServer(
+        settings.grpc,
+        [handlers(service, servicer, calls) for service, servicer in zip(SERVICES, servicers, strict=True)],
+        _credentials(settings),
+        [service.full_name for service in SERVICES],
+    )
+    return Parts(settings, security, models, jobs, worker, cache, metrics, server, predict_pool, work_pool)
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    tls = settings.tls
+    if tls.cert_file is None or tls.key_file is None:
+        return None
+    loaded = load_server_credentials(tls.cert_file, tls.key_file, tls.client_ca_file)
+    return grpc.ssl_server_credentials(
+        [(loaded.key, loaded.certificate)],
+        root_certificates=loaded.client_ca,
+        require_client_auth=loaded.client_ca is not None,
+    )
