@@ -11,14 +11,30 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kepler.sdk import connect, data, predict, train
+    from kepler.sdk import algorithms, connect, data, job, jobs, models, predict, score, summary, train
 
-__all__ = ["__version__", "connect", "data", "predict", "train"]
+__all__ = [
+    "__version__",
+    "algorithms",
+    "connect",
+    "data",
+    "job",
+    "jobs",
+    "models",
+    "predict",
+    "score",
+    "summary",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("connect", "data", "predict", "train"):
+    if name in __all__:
         from kepler import sdk
 
         return getattr(sdk, name)
     raise AttributeError(f"module 'kepler' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
