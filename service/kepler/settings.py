@@ -82,9 +82,6 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="postgresql://USER:PASSWORD@HOST/NAME for jobs and registry; empty: SQLite in the home.",
     )
-    artifact_root: Path | None = Field(
-        default=None, description="Folder of the model versions; empty: <home>/models."
-    )
     drain_s: float = Field(
         default=30.0, ge=0, description="Seconds that calls and jobs get to finish when the service stops."
     )
@@ -113,10 +110,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # `load_settings` merges the rest, so that tests mean what they say
 
-    @field_validator("home", "artifact_root")
+    @field_validator("home")
     @classmethod
-    def _expand(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser().absolute()
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
 
     @field_validator("grpc", "http")
     @classmethod
@@ -167,10 +164,6 @@ class Settings(BaseSettings):
     @property
     def tokens_required(self) -> bool:
         return self.require_token or not self.loopback
-
-    @property
-    def models_folder(self) -> Path:
-        return self.artifact_root or self.home / "models"
 
     @property
     def log_file(self) -> Path:

@@ -63,7 +63,7 @@ class WorkerSettings(Section):
     """Limits of the processes that train."""
 
     processes: int = Field(
-        default=2, ge=1, le=256, description="Trainings that run at the same time on this machine."
+        default=64, ge=4, le=4096, description="Processes one training may have at the same time."
     )
     threads: int = Field(default=1, ge=1, le=256, description="Threads of each worker.")
     memory_mb: int = Field(
@@ -71,9 +71,6 @@ class WorkerSettings(Section):
     )
     time_s: float = Field(default=14_400.0, gt=0, description="Time a training may take, in seconds.")
     scratch_mb: int = Field(default=10_240, ge=16, description="Largest file a worker may write, in MiB.")
-    prewarm: int = Field(
-        default=1, ge=0, le=64, description="Idle workers kept started, so that a training begins at once."
-    )
 
 
 class JobSettings(Section):
@@ -100,9 +97,6 @@ class PredictSettings(Section):
     )
     cache_mb: int = Field(
         default=1024, ge=1, description="Memory for loaded models, in MiB; the least used one goes first."
-    )
-    max_message_mb: int = Field(
-        default=4, ge=1, le=64, description="Largest gRPC message taken or sent, in MiB."
     )
     idle_timeout_s: float = Field(
         default=300.0,
