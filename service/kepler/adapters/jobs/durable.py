@@ -164,8 +164,11 @@ def open_durable(
             DBOS.destroy()
             _steps = None
             if isinstance(error, dbos_error.DBOSException):
+                # The engine's own text may quote the address with its password.
                 raise Unavailable(
-                    "The job engine does not start", cause=str(error), fix="Look at the service's log"
+                    "The job engine does not start",
+                    cause=f"Its database refused ({type(error).__name__})",
+                    fix="Check the setting database_url and the service's log",
                 ) from error
             raise
     return Durable(queue)

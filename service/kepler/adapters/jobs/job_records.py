@@ -79,6 +79,13 @@ class JobRecords:
             return False
         return True
 
+    def withdraw(self, job_id: str) -> None:
+        """Undo `insert` of a job that nobody was promised, as far as the database lets us."""
+        with contextlib.suppress(exc.SQLAlchemyError), self._engine.begin() as connection:
+            connection.execute(
+                sa.delete(_jobs).where(_jobs.c.id == job_id, _jobs.c.state == JobState.QUEUED.value)
+            )
+
     def row(self, job_id: str) -> JobRow | None:
         with database_errors(), self._engine.connect() as connection:
             found = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).one_or_none()

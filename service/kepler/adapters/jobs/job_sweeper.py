@@ -11,18 +11,17 @@ from sqlalchemy import exc
 
 from kepler.adapters.jobs.job_folders import JobFolders
 from kepler.adapters.jobs.job_records import JobRecords, JobRow
+from kepler.adapters.jobs.job_settings import DAY_S, JobSettings
 from kepler.core.errors import KeplerError
 from kepler.core.jobs import JobRecord
 
 log = structlog.get_logger(__name__)
 
-_DAY_S = 86_400.0
-
 
 class Keeper(Protocol):
     """What the sweeper asks of the job runner."""
 
-    def announce(self, record: JobRecord) -> None: ...
+    def settle(self, record: JobRecord) -> None: ...
 
     def is_underway(self, job_id: str) -> bool: ...
 
@@ -32,7 +31,7 @@ class Keeper(Protocol):
 
 
 class JobSweeper:
-    """Sweeps every ``sweep_s`` in a thread of its own, once `start` was called."""
+    """Sweeps now and then in a thread of its own, once `start` was called."""
 
     def __init__(
         self,
@@ -42,20 +41,14 @@ class JobSweeper:
         executor: str,
         *,
         now: Callable[[], float],
-        results_ttl_s: float,
-        max_results_bytes: int,
-        records_ttl_s: float,
-        sweep_s: float,
+        settings: JobSettings,
     ) -> None:
         self._keeper = keeper
         self._records = records
         self._folders = folders
         self._executor = executor
         self._now = now
-        self._results_ttl_s = results_ttl_s
-        self._max_results_bytes = max_results_bytes
-        self._records_ttl_s = records_ttl_s
-        self._sweep_s = sweep_s
+        self._settings = settings
         self._idle: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sweep_until_stopped, name="job-sweeper", daemon=True)
@@ -70,7 +63,7 @@ class JobSweeper:
 
     def sweep(self) -> None:
         for record in self._records.unannounced(self._executor):
-            self._keeper.announce(record)
+            self._keeper.settle(record)
         self._take_up_idle()
         self._expire()
         self._bound_results()
@@ -81,7 +74,7 @@ class JobSweeper:
                 self.sweep()
             except (KeplerError, exc.SQLAlchemyError, OSError) as error:
                 log.warning("jobs.sweep_failed", error=str(error))
-            self._stop.wait(self._sweep_s)
+            self._stop.wait(self._settings.sweep_s)
 
     def _take_up_idle(self) -> None:
         """A failing database may end a workflow and leave its job; seen so twice in a row, it is taken up."""
@@ -96,15 +89,15 @@ class JobSweeper:
     def _expire(self) -> None:
         now = self._now()
         folders = self._folders.known()
-        for job_id in self._records.finished(self._executor, now - self._results_ttl_s):
+        for job_id in self._records.finished(self._executor, now - self._settings.results_ttl_s):
             if job_id in folders:
                 self._folders.remove(job_id)
                 del folders[job_id]
-        for job_id in self._records.finished(self._executor, now - self._records_ttl_s):
+        for job_id in self._records.finished(self._executor, now - self._settings.records_ttl_s):
             self._keeper.forget(job_id)
             self._records.delete(job_id)
         for job_id, changed_at in folders.items():  # uploads that never became a job
-            if now - changed_at > _DAY_S and self._records.row(job_id) is None:
+            if now - changed_at > DAY_S and self._records.row(job_id) is None:
                 self._folders.remove(job_id)
 
     def _bound_results(self) -> None:
@@ -112,13 +105,13 @@ class JobSweeper:
         folders = self._folders.known()
         finished = [
             job_id
-            for job_id in self._records.finished(self._executor, self._now() + _DAY_S)
+            for job_id in self._records.finished(self._executor, self._now() + DAY_S)
             if job_id in folders
         ]
         sizes = {job_id: self._folders.size_bytes(job_id) for job_id in finished}
         total = sum(sizes.values())
         for job_id in finished:
-            if total <= self._max_results_bytes:
+            if total <= self._settings.max_results_bytes:
                 return
             self._folders.remove(job_id)
             total -= sizes[job_id]

@@ -40,11 +40,11 @@ class WorkerLimits:
 
 # The setting that raises each limit; a failure names it so that the reader knows where to turn.
 SETTINGS = {
-    "memory": "KEPLER_WORKER_MEMORY_MB",
-    "time": "KEPLER_WORKER_TIME_S",
-    "cpu": "KEPLER_WORKER_CPU_S",
-    "processes": "KEPLER_WORKER_PROCESSES",
-    "disk": "KEPLER_WORKER_SCRATCH_MB",
+    "memory": "KEPLER_WORKER__MEMORY_MB",
+    "time": "KEPLER_WORKER__TIME_S",
+    "cpu": "KEPLER_WORKER__CPU_S",
+    "processes": "KEPLER_WORKER__PROCESSES",
+    "disk": "KEPLER_WORKER__SCRATCH_MB",
 }
 
 

@@ -78,7 +78,7 @@ class _Watch:
 
 
 class ProcessTrainWorker:
-    """Runs each training in a new process and keeps at most one idle, warmed-up process ahead.
+    """Runs each training in a new process and keeps a few idle, warmed-up processes ahead.
 
     Parameters
     ----------
@@ -88,6 +88,8 @@ class ProcessTrainWorker:
         What is started; it must end in `worker_main.run`.
     idle_s
         A warmed-up worker that got no work for so long ends by itself.
+    prewarmed
+        How many `prewarm` keeps ready; 0 for none.
     """
 
     def __init__(
@@ -96,23 +98,26 @@ class ProcessTrainWorker:
         *,
         command: Sequence[str] | None = None,
         idle_s: float = 300.0,
+        prewarmed: int = 1,
     ) -> None:
         self.limits = limits or WorkerLimits()
         self._command = tuple(command or default_command())
         self._idle_s = idle_s
         self._spawner = Spawner()
         self._lock = threading.Lock()
-        self._idle: WorkerProcess | None = None
+        self._prewarmed = prewarmed
+        self._idle: list[WorkerProcess] = []
         self._closed = threading.Event()
 
     def prewarm(self) -> None:
         with self._lock:
-            if self._closed.is_set() or (self._idle is not None and not self._idle.exited()):
-                return
-            gone, self._idle = self._idle, None
-            with contextlib.suppress(OSError):  # a hint: the training itself will say what is wrong
-                self._idle = self._spawn()
-        _discard(gone)
+            gone = [worker for worker in self._idle if worker.exited()]
+            self._idle = [worker for worker in self._idle if worker not in gone]
+            if not self._closed.is_set() and len(self._idle) < self._prewarmed:
+                with contextlib.suppress(OSError):  # a hint: the training itself will say what is wrong
+                    self._idle.append(self._spawn())
+        for worker in gone:
+            _discard(worker)
 
     def run(self, folder: Path, on_progress: OnProgress, cancelled: Callable[[], bool]) -> TrainOutcome:
         try:
@@ -137,8 +142,9 @@ class ProcessTrainWorker:
         """End the idle worker and refuse new work; trainings that run are killed."""
         self._closed.set()
         with self._lock:
-            gone, self._idle = self._idle, None
-        _discard(gone)
+            gone, self._idle = self._idle, []
+        for worker in gone:
+            _discard(worker)
         self._spawner.close()
 
     def _run(self, folder: Path, on_progress: OnProgress, cancelled: Callable[[], bool]) -> TrainOutcome:
@@ -163,9 +169,11 @@ class ProcessTrainWorker:
         return outcome
 
     def _take(self, folder: Path) -> WorkerProcess:
-        with self._lock:
-            idle, self._idle = self._idle, None
-        if idle is not None:
+        while True:
+            with self._lock:
+                idle = self._idle.pop(0) if self._idle else None
+            if idle is None:
+                break
             if _order(idle, folder):
                 return idle
             _discard(idle)
@@ -317,7 +325,6 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _discard(worker: WorkerProcess | None) -> None:
-    if worker is not None:
-        worker.end()
-        worker.early_log()
+def _discard(worker: WorkerProcess) -> None:
+    worker.end()
+    worker.early_log()
