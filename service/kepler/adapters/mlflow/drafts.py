@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kepler.adapters.mlflow.record import user_tags
 from kepler.adapters.storage import version_folder
-from kepler.core.errors import InvalidInput
 from kepler.core.names import ModelName
 from kepler.core.training import TrainOutcome, TrainSpec
 from kepler.core.versions import VersionRecord
@@ -57,37 +57,25 @@ def complete(
 
     Repeating it with the same arguments writes the same bytes.
     """
-    path = folder / version_folder.MANIFEST
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InvalidInput("The trained model has no readable manifest", fix="Train it again.") from error
-    seals = version_folder.measure(folder)
-    manifest |= {
-        "name": str(name),
-        "version": version,
-        "created_at": created_at,
-        "job_id": spec.job_id,
-        "run_id": run_id,
-        "files": {item.path: {"sha256": item.sha256, "size": item.size} for item in seals},
-    }
-    text = json.dumps(manifest, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-    digest = version_folder.seal(folder, text, signer)
-    model = manifest.get("model", {})
+    files = version_folder.measure(folder)
+    draft = replace(version_folder.draft_manifest(folder), job_id=spec.job_id)
+    manifest = draft.completed(name=name, version=version, files=files, run_id=run_id, created_at=created_at)
+    manifest.check()
+    digest = version_folder.seal(folder, manifest, signer)
     return VersionRecord(
         name=name,
         version=version,
         folder=str(folder),
         manifest_sha256=digest,
-        algorithm=spec.algorithm,
-        task=str(manifest.get("task", "")),
-        target=spec.target,
+        algorithm=manifest.algorithm,
+        task=str(manifest.task),
+        target=manifest.target,
         owner=spec.owner,
         created_at=created_at,
         job_id=spec.job_id,
         run_id=run_id,
-        format=str(model.get("format", "")),
-        size_bytes=sum(item.size for item in seals),
+        format=manifest.model.format,
+        size_bytes=sum(entry.size for entry in files.values()),
         rows=outcome.rows_used,
         metrics=outcome.metrics,
         tags=user_tags(spec.tags),

@@ -1,8 +1,8 @@
 """Where an alias has pointed, so that it can be moved back again and again.
 
-A history is the versions an alias pointed at, oldest first, the present one last. It is kept as a tag beside
-the alias, and the alias is the truth: whoever moved it with MLflow's own client, or a crash between the two
-writes, is noticed by `settle`. For that `push` is written before the alias moves and `pop` after it.
+A history is the versions an alias pointed at, oldest first, the present one last. It is kept as a tag of the
+model, written with the alias in one transaction. The alias is the truth: that somebody moved it with MLflow's
+own client is noticed by `settle`.
 """
 
 from __future__ import annotations

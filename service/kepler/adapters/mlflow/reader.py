@@ -6,17 +6,18 @@ own client on the installed version.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from kepler.adapters.mlflow import history as past
-from kepler.adapters.mlflow.record import HISTORY, JOB_ID, RECORD, from_tag
+from kepler.adapters.mlflow.record import DELETED, HISTORY, JOB_ID, RECORD, from_tag
 from kepler.core.errors import InvalidInput, NotReady, Unavailable
 from kepler.core.names import ModelName
 from kepler.core.versions import VersionRecord
@@ -25,39 +26,37 @@ from kepler.core.versions import VersionRecord
 _VISIBLE = f"""
 FROM model_version_tags t JOIN model_versions v
   ON v.workspace = t.workspace AND v.name = t.name AND v.version = t.version
-WHERE t.workspace = 'default' AND t.key = '{RECORD}' AND v.current_stage <> 'Deleted_Internal'"""
+WHERE t.workspace = 'default' AND t.key = '{RECORD}' AND v.current_stage <> '{DELETED}'"""
 _LATEST = sa.text(f"SELECT t.version, t.value {_VISIBLE} AND t.name = :name ORDER BY t.version DESC LIMIT 1")
 _ONE = sa.text(f"SELECT t.version, t.value {_VISIBLE} AND t.name = :name AND t.version = :version")
 _ALL = sa.text(f"SELECT t.version, t.value {_VISIBLE} AND t.name = :name ORDER BY t.version DESC")
 _ALIASES = sa.text(
-    "SELECT alias, version FROM registered_model_aliases WHERE workspace = 'default' AND name = :name ORDER BY alias"
+    "SELECT alias, version FROM registered_model_aliases "
+    "WHERE workspace = 'default' AND name = :name ORDER BY alias"
 )
 _EVERY_ALIAS = sa.text(
-    "SELECT name, alias, version FROM registered_model_aliases WHERE workspace = 'default' ORDER BY name, alias"
+    "SELECT name, alias, version FROM registered_model_aliases "
+    "WHERE workspace = 'default' ORDER BY name, alias"
 )
 _NAMES = sa.text(f"SELECT DISTINCT t.name {_VISIBLE}")
 _NEWEST = sa.text(
     f"""SELECT t.name, t.version, t.value FROM model_version_tags t JOIN
     (SELECT t.name AS name, MAX(t.version) AS version {_VISIBLE} GROUP BY t.name) newest
     ON newest.name = t.name AND newest.version = t.version
-    WHERE t.workspace = 'default' AND t.key = '{RECORD}'"""
+    WHERE t.workspace = 'default' AND t.key = '{RECORD}'"""  # noqa: S608 (our own constants)
 )
 _BY_JOB = sa.text(
-    f"""SELECT v.version, v.current_stage, r.value FROM model_version_tags t JOIN model_versions v
+    f"""SELECT v.version, v.current_stage, v.creation_time, v.run_id, r.value
+    FROM model_version_tags t JOIN model_versions v
     ON v.workspace = t.workspace AND v.name = t.name AND v.version = t.version
     LEFT JOIN model_version_tags r
     ON r.workspace = t.workspace AND r.key = '{RECORD}' AND r.name = t.name AND r.version = t.version
     WHERE t.workspace = 'default' AND t.key = '{JOB_ID}' AND t.name = :name AND t.value = :job
-    ORDER BY v.version"""
-)
-_RUN = sa.text(
-    f"""SELECT r.run_uuid, r.start_time FROM tags t JOIN runs r ON r.run_uuid = t.run_uuid
-    WHERE t.key = '{JOB_ID}' AND t.value = :job AND r.lifecycle_stage = 'active' ORDER BY r.start_time"""
+    ORDER BY v.version"""  # noqa: S608 (our own constants)
 )
 _MODEL_TAG = sa.text(
     "SELECT value FROM registered_model_tags WHERE workspace = 'default' AND name = :name AND key = :key"
 )
-_MODEL = sa.text("SELECT 1 FROM registered_models WHERE workspace = 'default' AND name = :name")
 _PROBE = sa.text("SELECT workspace FROM registered_model_aliases LIMIT 1")
 
 
@@ -67,6 +66,8 @@ class JobVersion:
 
     version: int
     deleted: bool
+    created_at: float
+    run_id: str
     record: VersionRecord | None
 
 
@@ -77,7 +78,7 @@ class RegistryReader:
         self._root = root
         self._engine = sa.create_engine(url, pool_size=8, max_overflow=24, pool_timeout=10)
         if url.startswith("sqlite"):
-            sa.event.listen(self._engine, "connect", _sqlite_reader)
+            event.listen(self._engine, "connect", _sqlite_reader)
 
     def ready(self) -> bool:
         """Whether MLflow's tables are there."""
@@ -134,27 +135,16 @@ class RegistryReader:
             row = db.execute(_BY_JOB, {"name": name.flat, "job": job_id}).first()
             if row is None:
                 return None
-            version, stage, text = row
-            deleted = stage == "Deleted_Internal"
+            version, stage, created, run_id, text = row
+            deleted = stage == DELETED
             record = None if text is None or deleted else self._records(db, name, [(version, text)])[0]
-            return JobVersion(int(version), deleted, record)
-
-    def run_of(self, job_id: str) -> tuple[str, float] | None:
-        """Id and start of the run that belongs to ``job_id``."""
-        with self._connect() as db:
-            row = db.execute(_RUN, {"job": job_id}).first()
-            return (str(row[0]), int(row[1]) / 1000) if row else None
+            return JobVersion(int(version), deleted, int(created) / 1000, str(run_id), record)
 
     def history(self, name: ModelName, alias: str) -> past.History:
         with self._connect() as db:
             return past.from_text(
                 db.execute(_MODEL_TAG, {"name": name.flat, "key": HISTORY + alias}).scalar()
             )
-
-    def registered(self, name: ModelName) -> bool:
-        """Whether MLflow knows the name, with or without versions."""
-        with self._connect() as db:
-            return db.execute(_MODEL, {"name": name.flat}).first() is not None
 
     def close(self) -> None:
         self._engine.dispose()
@@ -180,7 +170,8 @@ class RegistryReader:
                 raise NotReady(
                     "The model store is still being prepared",
                     cause=str(getattr(error, "orig", None) or error).splitlines()[0],
-                    fix="Try again in a few seconds; `kepler` health shows when it is ready.",
+                    fix="Try again in a few seconds.",
+                    retry_after_s=2.0,
                 ) from error
             raise Unavailable(
                 "The model store does not answer",
@@ -193,11 +184,6 @@ class RegistryReader:
 def visible_to(name: ModelName, user: str, everything: bool) -> bool:
     """Private models are their owner's; ``everything`` is an administrator's look."""
     return everything or not name.private or (bool(user) and name.holder == user)
-
-
-def shared_aliases(aliases: Mapping[str, int], version: int) -> list[str]:
-    """The aliases that point at ``version``."""
-    return sorted(alias for alias, target in aliases.items() if target == version)
 
 
 def _parse(flat: str) -> ModelName | None:

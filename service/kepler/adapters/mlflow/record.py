@@ -1,7 +1,7 @@
 """A version as one tag: everything a list shows, so that no list opens a file.
 
-The tag `RECORD` is written last. A version is visible to Kepler exactly when it carries that tag, so a crash in
-the middle of a registration leaves nothing that a search could meet.
+The tag `RECORD` is written last. A version is visible to Kepler exactly when it carries that tag, so a crash
+in the middle of a registration leaves nothing that a search could meet.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from kepler.core.versions import VersionRecord
 RECORD = "kepler.record"
 JOB_ID = "kepler.job_id"
 HISTORY = "kepler.alias."
+DELETED = "Deleted_Internal"  # the stage MLflow gives a deleted version, whose number stays taken
 _OWN_PREFIXES = ("kepler.", "mlflow.")
 _MAX_KEY = 250
-_MAX_VALUE = 5_000  # MLflow's limit on model version tags of older servers, and plenty
+_MAX_VALUE = 5_000  # what every MLflow takes
 
 
 def to_tag(record: VersionRecord) -> str:
@@ -82,10 +83,12 @@ def mlflow_tags(record: VersionRecord) -> dict[str, str]:
         "kepler.format": record.format,
         "kepler.manifest_sha256": record.manifest_sha256,
     }
-    for key, value in record.tags.items():
-        if not key.startswith(_OWN_PREFIXES) and mlflow_key(key) == key:
-            shown[key] = value
-    return {key: value[:_MAX_VALUE] for key, value in shown.items()}
+    own = {
+        key: value
+        for key, value in record.tags.items()
+        if not key.startswith(_OWN_PREFIXES) and mlflow_key(key) == key
+    }
+    return {key: value[:_MAX_VALUE] for key, value in {**shown, **own}.items()}
 
 
 def mlflow_key(key: str) -> str:

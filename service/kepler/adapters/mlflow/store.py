@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kepler.adapters.mlflow import history as past
 from kepler.adapters.mlflow import messages, schema
 from kepler.adapters.mlflow.drafts import complete, run_params, run_tags
 from kepler.adapters.mlflow.lock import FileLock
-from kepler.adapters.mlflow.reader import RegistryReader, shared_aliases, visible_to
-from kepler.adapters.mlflow.record import HISTORY, version_path
+from kepler.adapters.mlflow.reader import RegistryReader, visible_to
+from kepler.adapters.mlflow.record import version_path
 from kepler.adapters.mlflow.writer import RegistryWriter
 from kepler.adapters.storage import version_folder
-from kepler.core.errors import Conflict, InvalidInput, NotReady
-from kepler.core.names import PART, ModelName, ModelRef, check_alias
+from kepler.core.errors import Conflict, InvalidInput, NotReady, Overloaded, Unavailable
+from kepler.core.names import LATEST, PART, ModelName, ModelRef, check_alias
 from kepler.core.training import TrainOutcome, TrainSpec
 from kepler.core.versions import VersionRecord
 from kepler.ports.clock import Clock
@@ -62,29 +63,27 @@ class MlflowModelStore:
         self._lock = FileLock(home / "models" / ".lock")
         self._reader = RegistryReader(self._url, self._root)
         self._writer = RegistryWriter(self._url, home / "mlflow")
-        self._warming: threading.Thread | None = None
+        self._migration: threading.Thread | None = None
+        self.failure = ""  # why the store did not become ready, for health checks
 
     def start(self) -> None:
-        """Make the store usable: at once on SQLite; a new PostgreSQL database is prepared in the background."""
+        """Make the store usable: at once where nothing must be migrated, else in the background."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._local:
             with self._lock:
                 schema.create_sqlite(self._database)
-        if self.ready:
+        if schema.revision(self._url) == schema.template_revision():
             self._sweep()
         else:
-            self.prewarm()
+            self._migration = threading.Thread(
+                target=self._migrate, name="kepler-mlflow-migration", daemon=True
+            )
+            self._migration.start()
 
     @property
     def ready(self) -> bool:
-        """Whether models can be read."""
-        return self._reader.ready()
-
-    def prewarm(self) -> None:
-        """Import MLflow in the background, so that the first registration does not wait for it."""
-        if self._warming is None:
-            self._warming = threading.Thread(target=self._warm, name="kepler-mlflow-import", daemon=True)
-            self._warming.start()
+        """Whether models can be read and written."""
+        return (self._migration is None or not self._migration.is_alive()) and self._reader.ready()
 
     def resolve(self, ref: ModelRef) -> VersionRecord:
         for name in ref.candidates:
@@ -100,7 +99,7 @@ class MlflowModelStore:
             raise messages.no_alias(_plain(ref), ref.selector, self._reader.aliases(name))
         raise messages.no_model(_plain(ref), self._near(ref))
 
-    def get(self, name: ModelName, version: int) -> VersionRecord:
+    def _get(self, name: ModelName, version: int) -> VersionRecord:
         """One version by its number. Raises `NotFound` naming the newest."""
         record = self._reader.version(name, version)
         if record is None:
@@ -117,8 +116,7 @@ class MlflowModelStore:
         if not PART.fullmatch(spec.job_id) or spec.job_id.startswith("."):
             raise InvalidInput(f"{spec.job_id[:120]!r} is not a legal job id")
         folder = version_path(self._root, name, spec.job_id)
-        self._writer.open()  # may import MLflow for seconds: not under the lock
-        with self._lock:
+        with self._lock, _files_translated():
             known = self._reader.by_job(name, spec.job_id)
             if known and known.deleted:
                 raise Conflict(
@@ -129,22 +127,23 @@ class MlflowModelStore:
                 return known.record
             self._before("folder")
             version_folder.adopt(draft, folder)
-            self._before("run")
-            run_id, created_at = self._run(name, spec)
-            self._before("metrics")
-            self._writer.log(run_id, created_at, run_params(spec), outcome.metrics)
-            self._before("version")
+            self._before("rows")
             if known is None:
-                if not self._reader.registered(name):
-                    self._writer.register(name)
-                    self._before("number")
-                version = self._writer.version(name, spec.job_id, run_id, folder)
+                created_at = round(self._clock.now(), 3)  # MLflow keeps milliseconds, and a retry reads them
+                version, run_id = self._writer.add_version(
+                    name,
+                    spec.job_id,
+                    created_at,
+                    folder,
+                    owner=spec.owner,
+                    params=run_params(spec),
+                    tags=run_tags(spec),
+                    metrics=outcome.metrics,
+                )
             else:
-                version = known.version
+                version, run_id, created_at = known.version, known.run_id, known.created_at
             self._before("seal")
             record = complete(folder, name, version, spec, outcome, run_id, created_at, self._signer)
-            self._before("finish")
-            self._writer.finish(run_id, self._clock.now())
             self._before("show")
             self._writer.show(record)
             self._before("answer")
@@ -167,71 +166,51 @@ class MlflowModelStore:
         return versions
 
     def set_alias(self, name: ModelName, alias: str, version: int) -> VersionRecord:
-        check_alias(alias)
-        if not _ALIAS.fullmatch(alias) or alias.lower() == "latest":
-            raise InvalidInput(
-                f"{alias!r} cannot be an alias",
-                cause="MLflow takes letters, digits, '_' and '-', and keeps 'latest' and v1, v2, ... for itself",
-                fix="Choose a word such as prod.",
-            )
-        self._writer.open()
+        check_mlflow_alias(alias)
         with self._lock:
-            self.get(name, version)
+            self._get(name, version)
             present = self._reader.aliases(name).get(alias)
             trail = self._reader.history(name, alias) if present is not None else ()
             trail = past.push(past.settle(trail, present) if present is not None else (), version)
-            self._writer.tag_model(name, HISTORY + alias, past.to_text(trail))
-            self._before("alias")
-            self._writer.alias(name, alias, version)
-        return self.get(name, version)
+            self._writer.set_alias(name, alias, version, trail)
+        return self._get(name, version)
 
     def delete_alias(self, name: ModelName, alias: str) -> VersionRecord:
-        self._writer.open()
         with self._lock:
             version = self._target(name, alias)
-            self._writer.alias(name, alias, None)
-            self._before("history")
-            self._writer.tag_model(name, HISTORY + alias, None)
-        return self.get(name, version)
+            self._writer.delete_alias(name, alias)
+        return self._get(name, version)
 
     def rollback(self, name: ModelName, alias: str) -> VersionRecord:
-        self._writer.open()
         with self._lock:
             present = self._target(name, alias)
             alive = {record.version for record in self._reader.versions(name)}
             trail = past.pop(past.settle(self._reader.history(name, alias), present), alive)
             if trail is None:
                 raise messages.nothing_before(str(name), alias, present)
-            self._writer.alias(name, alias, trail[-1])
-            self._before("history")
-            self._writer.tag_model(name, HISTORY + alias, past.to_text(trail))
-        return self.get(name, trail[-1])
+            self._writer.set_alias(name, alias, trail[-1], trail)
+        return self._get(name, trail[-1])
 
     def delete(self, name: ModelName, version: int | None) -> list[int]:
-        self._writer.open()
         with self._lock:
             if version is None:
                 doomed = self.list_versions(name)
             else:
-                doomed = [self.get(name, version)]
+                doomed = [self._get(name, version)]
                 if doomed[0].aliases:
                     raise messages.still_aliased(str(name), version, doomed[0].aliases)
             for record in doomed:
                 self._note(record).touch()
-            if version is None:
-                for alias in self._reader.aliases(name):
-                    self._writer.tag_model(name, HISTORY + alias, None)
-            for record in doomed:
-                self._before("delete")
-                self._writer.delete(record)
+            self._before("delete")
+            self._writer.delete(doomed, self._clock.now())
             for record in doomed:
                 self._before("files")
                 self._drop(record.name, record.job_id)
         return [record.version for record in doomed]
 
     def close(self) -> None:
-        if self._warming is not None:
-            self._warming.join(timeout=60)
+        if self._migration is not None:
+            self._migration.join(timeout=schema.MIGRATION_TIMEOUT_S)
         self._writer.close()
         self._reader.close()
 
@@ -255,13 +234,6 @@ class MlflowModelStore:
             raise messages.no_alias(str(name), alias, aliases)
         return aliases[alias]
 
-    def _run(self, name: ModelName, spec: TrainSpec) -> tuple[str, float]:
-        found = self._reader.run_of(spec.job_id)
-        if found is not None:
-            return found
-        created_at = round(self._clock.now(), 3)  # MLflow keeps milliseconds; a retry must read the same time
-        return self._writer.run(name, spec.job_id, created_at, run_tags(spec), run_params(spec)), created_at
-
     def _note(self, record: VersionRecord) -> Path:
         """A file that says: the files of this version go as soon as its row is gone."""
         folder = self._root / ".deleting"
@@ -284,12 +256,42 @@ class MlflowModelStore:
                 else:  # the crash came before the row went: the version stays
                     note.unlink(missing_ok=True)
 
-    def _warm(self) -> None:
+    def _migrate(self) -> None:
         try:
-            self._writer.open()
-        except NotReady:
-            return  # whoever writes first is told
+            schema.migrate(self._url)
+        except NotReady as error:
+            self.failure = error.sentence
+            return
         self._sweep()
+
+
+@contextmanager
+def _files_translated() -> Iterator[None]:
+    """The file system's errors as ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Overloaded(
+                "The model store's disk is full", fix="Free space under the service's home, then try again."
+            ) from error
+        raise Unavailable(
+            "The model's files could not be written",
+            cause=f"{error.strerror or type(error).__name__}",
+            fix="Check the file system under the service's home, then try again.",
+            retry_after_s=1.0,
+        ) from error
+
+
+def check_mlflow_alias(alias: str) -> None:
+    """Raise `InvalidInput` for an alias that Kepler or MLflow refuses."""
+    check_alias(alias)
+    if not _ALIAS.fullmatch(alias) or alias.lower() == LATEST:
+        raise InvalidInput(
+            f"{alias!r} cannot be an alias",
+            cause="MLflow takes letters, digits, '_' and '-', and keeps latest, v1, v2, ... for itself",
+            fix="Choose a word such as prod.",
+        )
 
 
 def database_url(url: str) -> str:

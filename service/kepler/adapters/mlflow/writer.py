@@ -1,245 +1,319 @@
-"""Writes to MLflow through its own stores, imported at the first write or by `prewarm`.
+"""Writes to MLflow's tables as MLflow itself writes them, each a single transaction.
 
-Its stores, not its fluent API: they keep no global state, start no threads and call nobody.
+MLflow's own client would take seconds to import, two hundred megabytes of the service and several
+transactions for one version (`docs/decisions`). `tests/contract` reads everything written here back with
+MLflow's client.
 """
 
 from __future__ import annotations
 
-import logging
-import os
+import math
 import threading
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from kepler.adapters.mlflow.record import JOB_ID, RECORD, mlflow_key, mlflow_tags, to_tag
-from kepler.core.errors import InternalError, KeplerError, NotReady, Overloaded, Unavailable
+from kepler.adapters.mlflow import history as past
+from kepler.adapters.mlflow import tables as t
+from kepler.adapters.mlflow.record import DELETED, HISTORY, JOB_ID, RECORD, mlflow_key, mlflow_tags, to_tag
+from kepler.core.errors import KeplerError, Overloaded, Unavailable
 from kepler.core.names import ModelName
 from kepler.core.versions import VersionRecord
 
-_BATCH = 100  # MLflow takes 100 params or tags and 1,000 metrics in one call
+_RETRIES = 7  # another service may take the number between our look and our insert
 _MAX_VALUE = 5_000
-_INIT_LOCK = 0x6B65706C6572  # PostgreSQL advisory lock, "kepler": services that start together take turns
-
-
-def quiet_mlflow() -> None:
-    """Before MLflow is imported: no telemetry, no handlers on our streams, no log of what we wrap anyway."""
-    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true", MLFLOW_CONFIGURE_LOGGING="false")
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    logging.getLogger("alembic").setLevel(logging.CRITICAL)
+_LARGEST = 1.7976931348623157e308  # what MLflow stores for infinity
+Row = dict[str, Any]
+T = TypeVar("T")
 
 
 class RegistryWriter:
-    """Runs, versions, aliases and tags. Callers hold the store's lock, so one write runs at a time."""
+    """Runs, versions, aliases and tags."""
 
     def __init__(self, url: str, artifacts: Path) -> None:
-        self._url = url
         self._artifacts = artifacts
-        self._lock = threading.Lock()
-        self._stores: tuple[Any, Any] | None = None
-        self._experiments: dict[str, str] = {}
+        self._engine = sa.create_engine(url, pool_size=2, max_overflow=8, pool_timeout=30)
+        if url.startswith("sqlite"):
+            event.listen(self._engine, "connect", _sqlite_writer)
+            event.listen(self._engine, "begin", _sqlite_begin)
+        self._checked = False
+        self._checking = threading.Lock()
 
-    def open(self) -> tuple[Any, Any]:
-        """MLflow's tracking and registry stores; the first call imports MLflow and takes seconds."""
-        with self._lock:
-            if self._stores is None:
-                with _translated(), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # those of MLflow's own imports are not our user's
-                    self._stores = _open_stores(self._url, self._artifacts)
-            return self._stores
+    def add_version(
+        self,
+        name: ModelName,
+        job_id: str,
+        created_at: float,
+        source: Path,
+        *,
+        owner: str,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        metrics: Iterable[tuple[str, float]],
+    ) -> tuple[int, str]:
+        """Add the run of ``job_id`` and the model's next version, which stays invisible until `show`.
 
-    def run(
-        self, name: ModelName, job_id: str, started: float, tags: Mapping[str, str], params: Mapping[str, str]
-    ) -> str:
-        """Create the run of ``job_id``, found again by its tag; gives its id."""
-        from mlflow.entities import RunTag
+        Gives the version's number and the run's id.
+        """
+        run_id, at = uuid.uuid4().hex, _millis(created_at)
+        numbers = list({row["key"]: row for row in (_number(run_id, *item, at) for item in metrics)}.values())
+        run_tags = {**tags, JOB_ID: job_id, "kepler.model": str(name), "mlflow.runName": job_id}
 
-        tracking, _ = self.open()
-        with _translated():
-            shown = {JOB_ID: job_id, "kepler.model": str(name), **_clean(tags)}
-            run = tracking.create_run(
-                experiment_id=self._experiment(name),
-                user_id=tags.get("mlflow.user", ""),
-                start_time=round(started * 1000),
-                tags=[RunTag(key, value) for key, value in shown.items()],
-                run_name=job_id,
-            )
-        self.log(run.info.run_id, started, params, ())
-        return str(run.info.run_id)
+        def add(db: sa.Connection) -> int:
+            experiment = _experiment(db, name, at, self._artifacts)
+            _add_run(db, run_id, experiment, job_id, owner, at, self._artifacts)
+            _add_all(db, t.RUN_TAGS, run_id, run_tags)
+            _add_all(db, t.PARAMS, run_id, params)
+            if numbers:
+                db.execute(sa.insert(t.METRICS), numbers)
+                db.execute(sa.insert(t.LATEST_METRICS), numbers)
+            return _next_version(db, name, job_id, run_id, owner, at, source)
 
-    def log(
-        self, run_id: str, started: float, params: Mapping[str, str], metrics: tuple[tuple[str, float], ...]
-    ) -> None:
-        """Log in batches. Said again after a crash it changes nothing: same values, same time."""
-        from mlflow.entities import Metric, Param
-
-        tracking, _ = self.open()
-        entries = [Param(key, value) for key, value in _clean(params).items()]
-        values = {mlflow_key(key): value for key, value in metrics}
-        numbers = [Metric(key, value, round(started * 1000), 0) for key, value in values.items()]
-        with _translated():
-            for start in range(0, len(entries), _BATCH):
-                tracking.log_batch(run_id, [], entries[start : start + _BATCH], [])
-            for start in range(0, len(numbers), _BATCH):
-                tracking.log_batch(run_id, numbers[start : start + _BATCH], [], [])
-
-    def finish(self, run_id: str, ended: float) -> None:
-        from mlflow.entities import RunStatus
-
-        tracking, _ = self.open()
-        with _translated():
-            tracking.update_run_info(run_id, RunStatus.FINISHED, round(ended * 1000), None)
-
-    def register(self, name: ModelName) -> None:
-        _, registry = self.open()
-        with _translated():
-            registry.create_registered_model(name.flat)
-
-    def version(self, name: ModelName, job_id: str, run_id: str, source: Path) -> int:
-        """Take the next number. Found again by the tag of ``job_id``, which is written with it."""
-        from mlflow.entities.model_registry import ModelVersionTag
-
-        _, registry = self.open()
-        with _translated():
-            made = registry.create_model_version(
-                name.flat, str(source), run_id=run_id, tags=[ModelVersionTag(JOB_ID, job_id)]
-            )
-        return int(made.version)
+        return self._write(add), run_id
 
     def show(self, record: VersionRecord) -> None:
-        """Make the version visible: its record goes last."""
-        from mlflow.entities.model_registry import ModelVersionTag
+        """Make the version visible."""
+        shown = {**mlflow_tags(record), RECORD: to_tag(record)}
 
-        _, registry = self.open()
-        with _translated():
-            for key, value in (*mlflow_tags(record).items(), (RECORD, to_tag(record))):
-                registry.set_model_version_tag(record.name.flat, record.version, ModelVersionTag(key, value))
+        def tag(db: sa.Connection) -> None:
+            for key, value in shown.items():
+                _upsert(
+                    db,
+                    t.VERSION_TAGS,
+                    {"name": record.name.flat, "version": record.version, "key": key},
+                    value,
+                )
 
-    def tag_model(self, name: ModelName, key: str, value: str | None) -> None:
-        """Set a tag of the model, or with None delete it."""
-        from mlflow.entities.model_registry import RegisteredModelTag
+        self._write(tag)
 
-        _, registry = self.open()
-        with _translated():
-            if value is None:
-                registry.delete_registered_model_tag(name.flat, key)
-            else:
-                registry.set_registered_model_tag(name.flat, RegisteredModelTag(key, value))
+    def set_alias(self, name: ModelName, alias: str, version: int, trail: past.History) -> None:
+        """Point the alias at ``version`` and keep where it has been."""
 
-    def alias(self, name: ModelName, alias: str, version: int | None) -> None:
-        """Point the alias at ``version``, or with None delete it."""
-        _, registry = self.open()
-        with _translated():
-            if version is None:
-                registry.delete_registered_model_alias(name.flat, alias)
-            else:
-                registry.set_registered_model_alias(name.flat, alias, version)
+        def point(db: sa.Connection) -> None:
+            of_alias = {"workspace": t.WORKSPACE, "name": name.flat, "alias": alias}
+            db.execute(sa.delete(t.ALIASES).where(*_is(t.ALIASES, of_alias)))
+            db.execute(sa.insert(t.ALIASES), {**of_alias, "version": version})
+            _upsert(db, t.MODEL_TAGS, {"name": name.flat, "key": HISTORY + alias}, past.to_text(trail))
 
-    def delete(self, record: VersionRecord) -> None:
-        """Delete the version with the aliases on it, and mark its run deleted."""
-        tracking, registry = self.open()
-        with _translated():
-            registry.delete_model_version(record.name.flat, str(record.version))
-            if record.run_id:
-                tracking.delete_run(record.run_id)
+        self._write(point)
+
+    def delete_alias(self, name: ModelName, alias: str) -> None:
+        self._write(lambda db: _forget_alias(db, name, alias))
+
+    def delete(self, records: Iterable[VersionRecord], at: float) -> None:
+        """Delete versions as MLflow does, with the aliases on them, and mark their runs deleted."""
+        doomed, now = list(records), _millis(at)
+
+        def remove(db: sa.Connection) -> None:
+            for record in doomed:
+                _delete_version(db, record, now)
+
+        self._write(remove)
 
     def close(self) -> None:
-        with self._lock:
-            for store in self._stores or ():
-                type(store)._engine_map.pop(self._url, None)
-                store._dispose_engine()
-            self._stores = None
+        self._engine.dispose()
 
-    def _experiment(self, name: ModelName) -> str:
-        if name.flat not in self._experiments:
-            tracking, _ = self.open()
-            found = tracking.get_experiment_by_name(name.flat)
-            if found is None:
-                made = tracking.create_experiment(name.flat, artifact_location=str(self._artifacts))
-            elif found.lifecycle_stage == "deleted":  # by somebody in MLflow's pages; its name stays taken
-                tracking.restore_experiment(found.experiment_id)
-                made = found.experiment_id
-            else:
-                made = found.experiment_id
-            self._experiments[name.flat] = str(made)
-        return self._experiments[name.flat]
+    def _write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run ``work`` in one transaction; again when another writer was quicker."""
+        with _translated():
+            with self._checking:
+                if not self._checked:
+                    t.check(self._engine)
+                    self._checked = True
+            for _ in range(_RETRIES):
+                with suppress(IntegrityError), self._engine.begin() as db:
+                    return work(db)
+            with self._engine.begin() as db:
+                return work(db)
 
 
-def _open_stores(url: str, artifacts: Path) -> tuple[Any, Any]:
-    quiet_mlflow()
-    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
-
-    engine = sa.create_engine(url)
-    try:
-        with engine.connect() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _INIT_LOCK})
-            _prepare(engine, url)
-            return TrackingStore(url, str(artifacts)), RegistryStore(url)
-    finally:
-        engine.dispose()  # ends the session, and with it the advisory lock
-
-
-def _prepare(engine: sa.Engine, url: str) -> None:
-    """Bring the tables to the installed MLflow's revision, or say who must."""
-    from mlflow.store.db import utils
-
-    if utils._is_empty_database(engine):
-        utils._initialize_tables(engine)
-        return
-    present, wanted = utils._get_schema_version(engine), utils._get_latest_schema_revision()
-    if present is None or present == wanted:
-        return
-    if engine.dialect.name != "sqlite":
-        raise NotReady(
-            "The model store's database is of another MLflow version",
-            cause=f"It is at revision {present}, the installed MLflow needs {wanted}",
-            fix="Back it up, then run `mlflow db upgrade` with its URL once.",
+def _experiment(db: sa.Connection, name: ModelName, at: int, artifacts: Path) -> int:
+    """One experiment per model, so that MLflow's pages compare what can be compared."""
+    of_name = {"workspace": t.WORKSPACE, "name": name.flat}
+    found = db.execute(
+        sa.select(t.EXPERIMENTS.c.experiment_id, t.EXPERIMENTS.c.lifecycle_stage).where(
+            *_is(t.EXPERIMENTS, of_name)
         )
-    path = Path(str(sa.make_url(url).database))
-    with engine.connect() as connection:  # a copy first: migrations are not promised to be atomic
-        connection.execute(
-            sa.text("VACUUM INTO :copy"), {"copy": _free(path.with_name(f"{path.name}.{present}"))}
+    ).first()
+    if found is None:
+        row = {
+            **of_name,
+            "artifact_location": _fit(str(artifacts), 256),
+            "lifecycle_stage": "active",
+            "creation_time": at,
+            "last_update_time": at,
+        }
+        return int(
+            db.execute(
+                sa.insert(t.EXPERIMENTS).values(row).returning(t.EXPERIMENTS.c.experiment_id)
+            ).scalar_one()
         )
-    utils._upgrade_db(engine)
+    if found.lifecycle_stage != "active":  # deleted by somebody in MLflow's pages; its name stays taken
+        db.execute(
+            sa.update(t.EXPERIMENTS)
+            .where(t.EXPERIMENTS.c.experiment_id == found.experiment_id)
+            .values(lifecycle_stage="active", last_update_time=at)
+        )
+    return int(found.experiment_id)
 
 
-def _free(path: Path) -> str:
-    path.unlink(missing_ok=True)
-    return str(path)
+def _add_run(
+    db: sa.Connection, run_id: str, experiment: int, job_id: str, owner: str, at: int, artifacts: Path
+) -> None:
+    row = {
+        "run_uuid": run_id,
+        "name": job_id,
+        "source_type": "UNKNOWN",
+        "source_name": "",
+        "entry_point_name": "",
+        "user_id": owner,
+        "status": "FINISHED",
+        "start_time": at,
+        "end_time": at,
+        "deleted_time": None,
+        "source_version": "",
+        "lifecycle_stage": "active",
+        "artifact_uri": _fit(str(artifacts / run_id / "artifacts"), 200),
+        "experiment_id": experiment,
+    }
+    db.execute(sa.insert(t.RUNS), row)
 
 
-def _clean(entries: Mapping[str, str]) -> dict[str, str]:
-    return {mlflow_key(key): value[:_MAX_VALUE] for key, value in entries.items()}
+def _next_version(
+    db: sa.Connection, name: ModelName, job_id: str, run_id: str, owner: str, at: int, source: Path
+) -> int:
+    model = {"workspace": t.WORKSPACE, "name": name.flat}
+    touched = db.execute(sa.update(t.MODELS).where(*_is(t.MODELS, model)).values(last_updated_time=at))
+    if touched.rowcount == 0:
+        db.execute(sa.insert(t.MODELS), {**model, "creation_time": at, "last_updated_time": at})
+    newest = db.execute(sa.select(sa.func.max(t.VERSIONS.c.version)).where(*_is(t.VERSIONS, model))).scalar()
+    version = int(newest or 0) + 1
+    row = {
+        **model,
+        "version": version,
+        "creation_time": at,
+        "last_updated_time": at,
+        "user_id": owner,
+        "current_stage": "None",
+        "source": _fit(str(source), 500),
+        "storage_location": _fit(str(source), 500),
+        "run_id": run_id,
+        "status": "READY",
+    }
+    db.execute(sa.insert(t.VERSIONS), row)
+    db.execute(sa.insert(t.VERSION_TAGS), {**model, "version": version, "key": JOB_ID, "value": job_id})
+    return version
+
+
+def _delete_version(db: sa.Connection, record: VersionRecord, now: int) -> None:
+    model = {"workspace": t.WORKSPACE, "name": record.name.flat}
+    one = {**model, "version": record.version}
+    for alias in db.execute(sa.select(t.ALIASES.c.alias).where(*_is(t.ALIASES, one))).scalars().all():
+        _forget_alias(db, record.name, alias)
+    db.execute(sa.delete(t.VERSION_TAGS).where(*_is(t.VERSION_TAGS, {**one, "key": RECORD})))
+    db.execute(
+        sa.update(t.VERSIONS)
+        .where(*_is(t.VERSIONS, one))
+        .values(
+            current_stage=DELETED,
+            last_updated_time=now,
+            description=None,
+            user_id=None,
+            source="REDACTED-SOURCE-PATH",
+            run_id="REDACTED-RUN-ID",
+            run_link="REDACTED-RUN-LINK",
+            status_message=None,
+        )
+    )
+    db.execute(sa.update(t.MODELS).where(*_is(t.MODELS, model)).values(last_updated_time=now))
+    db.execute(
+        sa.update(t.RUNS)
+        .where(t.RUNS.c.run_uuid == record.run_id)
+        .values(lifecycle_stage="deleted", deleted_time=now)
+    )
+
+
+def _forget_alias(db: sa.Connection, name: ModelName, alias: str) -> None:
+    of_alias = {"workspace": t.WORKSPACE, "name": name.flat, "alias": alias}
+    db.execute(sa.delete(t.ALIASES).where(*_is(t.ALIASES, of_alias)))
+    tag = {"workspace": t.WORKSPACE, "name": name.flat, "key": HISTORY + alias}
+    db.execute(sa.delete(t.MODEL_TAGS).where(*_is(t.MODEL_TAGS, tag)))
+
+
+def _upsert(db: sa.Connection, table: sa.TableClause, key: Row, value: str) -> None:
+    full = {"workspace": t.WORKSPACE, **key}
+    db.execute(sa.delete(table).where(*_is(table, full)))
+    db.execute(sa.insert(table), {**full, "value": value})
+
+
+def _add_all(db: sa.Connection, table: sa.TableClause, run_id: str, entries: Mapping[str, str]) -> None:
+    rows = {mlflow_key(key): value[:_MAX_VALUE] for key, value in entries.items()}
+    db.execute(
+        sa.insert(table), [{"run_uuid": run_id, "key": key, "value": value} for key, value in rows.items()]
+    )
+
+
+def _number(run_id: str, key: str, value: float, at: int) -> Row:
+    is_nan = math.isnan(value)
+    stored = 0.0 if is_nan else math.copysign(_LARGEST, value) if math.isinf(value) else float(value)
+    return {
+        "run_uuid": run_id,
+        "key": mlflow_key(key),
+        "value": stored,
+        "timestamp": at,
+        "step": 0,
+        "is_nan": is_nan,
+    }
+
+
+def _is(table: sa.TableClause, values: Row) -> list[sa.ColumnElement[bool]]:
+    return [table.c[key] == value for key, value in values.items()]
+
+
+def _fit(text: str, width: int) -> str | None:
+    """MLflow's own column widths; a path cut short would be another path."""
+    return text if len(text) <= width else None
+
+
+def _millis(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _sqlite_writer(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # `_sqlite_begin` begins
+    connection.execute("PRAGMA busy_timeout = 20000")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(
+        "BEGIN IMMEDIATE"
+    )  # a read that turns into a write could not wait for the lock
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """MLflow's and the database's errors as ours."""
+    """The database's errors as ours."""
     try:
         yield
     except KeplerError:
         raise
-    except Exception as error:
-        text = str(error)
-        code = getattr(error, "error_code", "")
+    except SQLAlchemyError as error:
+        text = str(getattr(error, "orig", None) or error)
         if "disk is full" in text or "No space left" in text:
             raise Overloaded(
                 "The model store's disk is full", fix="Free space under the service's home, then try again."
             ) from error
-        if code == "TEMPORARILY_UNAVAILABLE" or isinstance(error, sa.exc.SQLAlchemyError):
-            raise Unavailable(
-                "The model store does not answer",
-                cause=text.splitlines()[0][:300] if text else type(error).__name__,
-                fix="Check the model store's database and try again.",
-                retry_after_s=1.0,
-            ) from error
-        raise InternalError(
-            "The model store refused a write",
-            cause=f"{type(error).__name__}: {text.splitlines()[0][:300] if text else ''}",
+        raise Unavailable(
+            "The model store does not take a write",
+            cause=text.splitlines()[0][:300] if text else type(error).__name__,
+            fix="Check the model store's database and try again.",
+            retry_after_s=1.0,
         ) from error
