@@ -24,13 +24,14 @@ _SUM = 1
 class Forest:
     """Trees whose leaves add up.
 
-    A leaf holds one number for one target (`add`), or one for every target (`add_vector`); a forest holds
-    trees of one kind.
+    A leaf holds one number for one target, or one for every target; a forest holds trees of one kind.
+    ``single`` compares and adds in float32, tree after tree, for libraries that do so themselves.
     """
 
-    def __init__(self, n_targets: int, *, mode: int = LEQ) -> None:
+    def __init__(self, n_targets: int, *, mode: int = LEQ, single: bool = False) -> None:
         self.n_targets = n_targets
         self.mode = mode
+        self.dtype = np.float32 if single else np.float64
         self._trees: list[tuple[Ints, Floats, Ints, Ints, npt.NDArray[np.bool_], Floats, int]] = []
 
     def add(
@@ -63,21 +64,19 @@ class Forest:
 
     def thresholds(self) -> dict[int, Floats]:
         """Distinct split values by feature."""
-        if not self._trees:
-            return {}
         inner = [tree[2] >= 0 for tree in self._trees]
         feature = np.concatenate([tree[0][keep] for tree, keep in zip(self._trees, inner, strict=True)])
         split = np.concatenate([tree[1][keep] for tree, keep in zip(self._trees, inner, strict=True)])
-        finite = np.isfinite(split)
+        finite = np.abs(split) < np.finfo(np.float32).max  # splits of missing against all else are infinite
         return {int(k): np.unique(split[(feature == k) & finite]) for k in np.unique(feature)}
 
-    def write(self, graph: GraphWriter, x: str = "") -> str:
+    def write(self, graph: GraphWriter) -> str:
         """The sums, (n_rows, n_targets) float64."""
-        x = x or graph.x
-        if not self._trees:
-            zeros = graph.constant(np.zeros((graph.n_features, self.n_targets)))
-            return graph.op("MatMul", x, zeros)
-        return self._write_vectors(graph, x) if self.vector_leaves else self._write_scalars(graph, x)
+        if self.vector_leaves:
+            return self._write_vectors(graph, graph.x)
+        if self.dtype == np.float32:
+            return graph.cast(self._write_scalars(graph, "x"), np.float64)
+        return self._write_scalars(graph, graph.x)
 
     def _write_scalars(self, graph: GraphWriter, x: str) -> str:
         from onnx import numpy_helper
@@ -101,8 +100,8 @@ class Forest:
             nodes, leaves = nodes + int(inner.sum()), leaves + int((~inner).sum())
         whole = {key: np.concatenate(part) for key, part in parts.items()}
         tensors = {
-            "nodes_splits": whole.pop("nodes_splits").astype(np.float64),
-            "leaf_weights": whole.pop("leaf_weights").astype(np.float64),
+            "nodes_splits": whole.pop("nodes_splits").astype(self.dtype),
+            "leaf_weights": whole.pop("leaf_weights").astype(self.dtype),
             "nodes_modes": np.full(nodes, self.mode, np.uint8),
         }
         return graph.op(

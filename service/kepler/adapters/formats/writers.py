@@ -35,6 +35,7 @@ Writer = Callable[[Fitted, GraphWriter], Written]
 
 _LINEAR = "kepler.adapters.formats.write_linear"
 _TREES = "kepler.adapters.formats.write_trees"
+_BOOSTERS = "kepler.adapters.formats.write_boosters"
 _MODULES: dict[str, str] = {
     "sklearn.LinearRegression": f"{_LINEAR}:linear_regressor",
     "sklearn.Ridge": f"{_LINEAR}:linear_regressor",
@@ -54,6 +55,12 @@ _MODULES: dict[str, str] = {
     "sklearn.HistGradientBoostingClassifier": f"{_TREES}:histogram_classifier",
     "sklearn.HistGradientBoostingRegressor": f"{_TREES}:histogram_regressor",
     "sklearn.IsolationForest": f"{_TREES}:isolation_forest",
+    "lightgbm.LGBMClassifier": f"{_BOOSTERS}:lightgbm",
+    "lightgbm.LGBMRegressor": f"{_BOOSTERS}:lightgbm",
+    "xgboost.XGBClassifier": f"{_BOOSTERS}:xgboost",
+    "xgboost.XGBRegressor": f"{_BOOSTERS}:xgboost",
+    "catboost.CatBoostClassifier": f"{_BOOSTERS}:catboost",
+    "catboost.CatBoostRegressor": f"{_BOOSTERS}:catboost",
 }
 
 

@@ -1,0 +1,107 @@
+"""CatBoost: boosted symmetric trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kepler.algorithms._fitting import Seeded, fit_classifier, fit_regressor
+from kepler.algorithms._tables import with_params
+from kepler.algorithms._trees import importance_tables
+from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, param
+from kepler.core.errors import InvalidInput
+from kepler.core.extras import need
+
+
+class _CatBoost(Seeded):
+    iterations: int = param(
+        1000,
+        low=1,
+        high=100_000,
+        log=True,
+        unit="trees",
+        help="Number of rounds.",
+        aliases=("n_estimators", "num_boost_round"),
+    )
+    learning_rate: float | None = param(
+        None,
+        "float",
+        low=1e-6,
+        high=1.0,
+        log=True,
+        help="Weight of each tree; left out, chosen from the rows.",
+        aliases=("eta",),
+    )
+    depth: int = param(6, low=1, high=16, help="Questions in a row.", aliases=("max_depth",))
+    l2_leaf_reg: float = param(3.0, low=0.0, help="L2 penalty on leaf values.", aliases=("reg_lambda",))
+    random_strength: float = param(1.0, low=0.0, help="Noise added to the gains of splits.")
+    bagging_temperature: float = param(1.0, low=0.0, help="How unequal the rows' random weights are.")
+    rsm: float = param(
+        1.0, low=1e-6, high=1.0, help="Share of the fields tried per split.", aliases=("colsample_bylevel",)
+    )
+    border_count: int = param(254, low=1, high=65_535, help="Borders per field.", aliases=("max_bin",))
+
+    def options(self, run: Run) -> dict[str, Any]:
+        names = (
+            "iterations", "learning_rate", "depth", "l2_leaf_reg", "random_strength", "bagging_temperature",
+            "rsm", "border_count",
+        )  # fmt: skip
+        chosen = {name: getattr(self, name) for name in names}
+        fixed = {"thread_count": run.threads, "verbose": False, "allow_writing_files": False}
+        return {**chosen, **fixed, "random_seed": self.seed_for(run) % 2**31}
+
+    def train(self, fit: Any, estimator: Any, data: TrainingSet, run: Run) -> Fitted:
+        catboost = need("catboost", extra="boosters")
+        try:
+            fitted: Fitted = fit(estimator, data, run, dtype="float32", native_format="catboost")
+        except catboost.CatBoostError as error:
+            raise InvalidInput(
+                "CatBoost could not be trained on these rows",
+                cause=str(error).strip().splitlines()[-1][-300:],
+            ) from error
+        shares = estimator.get_feature_importance(thread_count=run.threads) / 100.0
+        fitted.summary = with_params(self, importance_tables(data, shares))
+        return fitted
+
+
+@algorithm(
+    "CatBoostClassifier", task=Task.CLASSIFICATION, aliases=("catboost",), extra="boosters", native_nulls=True
+)
+class CatBoostClassifier(_CatBoost):
+    """Boosted symmetric trees for two classes or many; takes missing values as they are.
+
+    The matrix is float32. Source: Prokhorenkova et al. (2018); `catboost.CatBoostClassifier`.
+    """
+
+    auto_class_weights: str | None = param(
+        None,
+        "choice",
+        choices=("Balanced", "SqrtBalanced"),
+        help="Weigh rare classes up.",
+        aliases=("class_weight",),
+    )
+
+    def fit(self, data: TrainingSet, run: Run) -> Fitted:
+        catboost = need("catboost", extra="boosters")
+        estimator = catboost.CatBoostClassifier(
+            **self.options(run), auto_class_weights=self.auto_class_weights
+        )
+        return self.train(fit_classifier, estimator, data, run)
+
+
+@algorithm(
+    "CatBoostRegressor", task=Task.REGRESSION, aliases=("catboost",), extra="boosters", native_nulls=True
+)
+class CatBoostRegressor(_CatBoost):
+    """Boosted symmetric trees for numbers; takes missing values as they are.
+
+    The matrix is float32. Source: Prokhorenkova et al. (2018); `catboost.CatBoostRegressor`.
+    """
+
+    loss_function: str = param(
+        "RMSE", choices=("RMSE", "MAE", "Quantile"), help="What is made small.", aliases=("objective",)
+    )
+
+    def fit(self, data: TrainingSet, run: Run) -> Fitted:
+        catboost = need("catboost", extra="boosters")
+        estimator = catboost.CatBoostRegressor(**self.options(run), loss_function=self.loss_function)
+        return self.train(fit_regressor, estimator, data, run)
