@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, overload
 
 from kepler.client import KeplerClient
@@ -168,7 +168,8 @@ class Shortcut:
         dry_run: bool = False,
         wait: bool = True,
         progress: bool | None = None,
-        **params: ParamValue,
+        params: Mapping[str, ParamValue] | None = None,
+        **more: ParamValue,
     ) -> TrainedModel:
         """Train with this algorithm; see `Train.__call__`."""
         if self._owner is None:
@@ -194,7 +195,8 @@ class Shortcut:
             dry_run=dry_run,
             wait=wait,
             progress=progress,
-            **params,
+            params=params,
+            **more,
         )
 
 
@@ -271,7 +273,8 @@ class Train:
         dry_run: bool = False,
         wait: bool = True,
         progress: bool | None = None,
-        **params: ParamValue,
+        params: Mapping[str, ParamValue] | None = None,
+        **more: ParamValue,
     ) -> TrainedModel:
         """Train a model on ``data``, as a durable job of the service.
 
@@ -312,8 +315,8 @@ class Train:
             Wait for the job's end; else look at it with ``wait()``.
         progress
             Show a bar on stderr; by default when that is a terminal.
-        params
-            Hyperparameters, ``n_estimators=200``.
+        params, more
+            Hyperparameters: ``n_estimators=200``, or a mapping for names that mean something here already.
 
         Returns
         -------
@@ -338,7 +341,7 @@ class Train:
             by=words(by),
             into=into,
             as_name=as_name,
-            params={name: param_text(value) for name, value in params.items()},
+            params={name: param_text(value) for name, value in {**(params or {}), **more}.items()},
             output=output,
             nulls=nulls,
             categoricals=categoricals,
