@@ -41,7 +41,9 @@ def uv() -> str:
 def run(*command: str | Path) -> None:
     """Run a command; its output is shown only when it fails."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT)
-    if done.returncode or "ERROR: Uncaught exception" in done.stdout + done.stderr:  # ucc-gen exits 0 then, too
+    if (
+        done.returncode or "ERROR: Uncaught exception" in done.stdout + done.stderr
+    ):  # ucc-gen exits 0 then, too
         sys.stderr.write(done.stdout + done.stderr)
         raise SystemExit(f"{Path(str(command[0])).name} failed.")
 
@@ -87,14 +89,27 @@ def libraries() -> None:
 def fill_lib(target: Path) -> None:
     """Libraries without binaries, and the message classes of proto/kepler/v1."""
     shutil.copytree(LIBRARIES, target, ignore=LEFT_OUT, dirs_exist_ok=True)
-    (target / ".stamp").unlink(missing_ok=True)
-    (target / ".lock").unlink(missing_ok=True)
+    for name in (".stamp", ".lock"):
+        (target / name).unlink(missing_ok=True)
+    _prune_google(target / "google")
     messages = target / "kepler" / "v1"
     messages.mkdir(parents=True)
     (target / "kepler" / "__init__.py").write_text('"""Messages of the Kepler service."""\n')
     (messages / "__init__.py").write_text('"""Generated from proto/kepler/v1."""\n')
     for path in sorted(MESSAGES.glob("*_pb2.py")):
         shutil.copy(path, messages)
+
+
+def _prune_google(folder: Path) -> None:
+    """Of the common message types the client reads google.rpc.Status only."""
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in ("protobuf", "rpc", "_upb"):
+            shutil.rmtree(path)
+    shutil.rmtree(folder / "_upb", ignore_errors=True)
+    for path in (folder / "rpc").rglob("*"):
+        if path.is_file() and path.name != "status_pb2.py":
+            path.unlink()
+    shutil.rmtree(folder / "rpc" / "context", ignore_errors=True)
 
 
 def version() -> str:
@@ -113,11 +128,14 @@ def package(target: Path) -> None:
         info.mode = 0o755 if info.isdir() else 0o644
         return info
 
-    with target.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as zipped:
-        with tarfile.open(fileobj=zipped, mode="w") as archive:
-            archive.add(APP, "kepler", recursive=False, filter=plain)
-            for path in sorted(APP.rglob("*")):
-                archive.add(path, f"kepler/{path.relative_to(APP)}", recursive=False, filter=plain)
+    with (
+        target.open("wb") as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="") as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
+        archive.add(APP, "kepler", recursive=False, filter=plain)
+        for path in sorted(APP.rglob("*")):
+            archive.add(path, f"kepler/{path.relative_to(APP)}", recursive=False, filter=plain)
 
 
 def build() -> Path:
@@ -139,7 +157,9 @@ def build() -> Path:
         "--ta-version", version(), "--output", BUILD / "app", "--overwrite")  # fmt: skip
     for path in [*APP.rglob("__pycache__")]:
         shutil.rmtree(path)
-    binaries = [str(path.relative_to(APP)) for path in APP.rglob("*") if path.suffix in (".so", ".pyd", ".dll")]
+    binaries = [
+        str(path.relative_to(APP)) for path in APP.rglob("*") if path.suffix in (".so", ".pyd", ".dll")
+    ]
     if binaries:
         raise SystemExit(f"The app holds binary modules, which Splunk phases out: {', '.join(binaries)}")
     package(target)
@@ -154,7 +174,9 @@ def inspect() -> int:
     report = BUILD / "appinspect.json"
     command = [tool, "inspect", target, "--mode", "precert", "--skip-trusted-libraries-update",
                "--data-format", "json", "--output-file", report]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "NO_COLOR": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "NO_COLOR": "1"}
+    )
     if not report.exists():
         sys.stderr.write(done.stdout + done.stderr)
         raise SystemExit("AppInspect did not run. It needs libmagic: on Debian, apt-get install libmagic1.")
@@ -178,8 +200,12 @@ def compile_requirements() -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inspect", action="store_true", help="build, then run splunk-appinspect with all tags")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--inspect", action="store_true", help="build, then run splunk-appinspect with all tags"
+    )
     parser.add_argument("--compile", action="store_true", help="pin requirements/app*.in anew")
     options = parser.parse_args()
     if options.compile:

@@ -77,13 +77,13 @@ def _tls(found: Settings) -> Row:
         return "tls", OK, "plaintext, because the service is on this machine", ""
     try:
         context = tls_context(found.ca_pem)
-        with socket.create_connection((found.host, found.port), TIMEOUT_S) as raw:
-            with context.wrap_socket(raw, server_hostname=found.host) as secure:
-                certificate, protocol, version = (
-                    secure.getpeercert(),
-                    secure.selected_alpn_protocol(),
-                    secure.version(),
-                )
+        raw = socket.create_connection((found.host, found.port), TIMEOUT_S)
+        with raw, context.wrap_socket(raw, server_hostname=found.host) as secure:
+            certificate, protocol, version = (
+                secure.getpeercert(),
+                secure.selected_alpn_protocol(),
+                secure.version(),
+            )
     except SearchError as error:
         return "tls", FAIL, error.sentence, _PAGE
     except ssl.SSLCertVerificationError as error:

@@ -70,6 +70,7 @@ class Command(ABC):
 
     def close(self) -> None:
         """Free what `execute` opened; called once, also after errors and cancels."""
+        self._said.clear()
 
     def report_crash(self, error: BaseException) -> str:
         """One sentence for an error that should not happen."""
@@ -77,6 +78,7 @@ class Command(ABC):
 
     def on_error(self, error: SearchError) -> None:
         """Hear of the error that fails the search, after the reply is out."""
+        del error
 
     def say(self, level: str, text: str) -> None:
         """Queue a message ("INFO", "WARN") for the next reply; each text once per search."""

@@ -140,7 +140,7 @@ def parse(raw_args: Iterable[str]) -> Arguments:
     options: dict[str, str] = {}
     joined, at = False, 0
     while at < len(atoms):
-        kind, text, quoted, _start, end = atoms[at]
+        kind, text, quoted, _start, _end = atoms[at]
         if kind == ",":
             joined, at = True, at + 1
             continue

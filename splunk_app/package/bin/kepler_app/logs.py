@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 _MAX_BYTES = 10 * 1024 * 1024
 
 
@@ -40,7 +41,9 @@ def line(level: str, event: str, keys: dict[str, Any]) -> str:
 def write(level: str, event: str, **keys: Any) -> None:
     """Append one line; outside Splunk nothing is written. A log that cannot be written fails no search."""
     folder = paths.var_folder("log", "splunk")
-    if not folder:
+    if not folder or _LEVELS.get(level, 0) < _LEVELS.get(
+        paths.conf_value("logging", "loglevel"), _LEVELS["INFO"]
+    ):
         return
     path = os.path.join(folder, "kepler.log")
     try:

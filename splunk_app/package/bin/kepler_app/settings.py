@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from kepler_app.searchinfo import SearchInfo
 
 DEFAULT_PORT = 8790
-CONF = "kepler_settings"
 STANZA = "service"
 
 
@@ -131,26 +130,5 @@ def transfer() -> str:
 
     Read at each planning run, so from ``KEPLER_TRANSFER`` or the app's own files and without splunkd.
     """
-    value = os.environ.get("KEPLER_TRANSFER", "")
-    for layer in ("local", "default"):
-        value = value or _conf_value(
-            os.path.join(paths.app_folder(), layer, CONF + ".conf"), STANZA, "transfer"
-        )
+    value = os.environ.get("KEPLER_TRANSFER", "") or paths.conf_value(STANZA, "transfer")
     return "full" if value.strip().lower() == "full" else "auto"
-
-
-def _conf_value(path: str, stanza: str, key: str) -> str:
-    """One plain value of a conf file; empty when file, stanza or key is missing."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return ""
-    inside = False
-    for line in lines:
-        text = line.strip()
-        if text.startswith("["):
-            inside = text == f"[{stanza}]"
-        elif inside and "=" in text and text.partition("=")[0].strip() == key:
-            return text.partition("=")[2].strip()
-    return ""

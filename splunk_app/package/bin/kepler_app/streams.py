@@ -163,7 +163,9 @@ class TrainUpload(_Stream[training_pb2.TrainResponse]):
 
         async def work() -> training_pb2.TrainAccepted:
             await self._start()
-            await self._stream.send_message(training_pb2.TrainRequest(open=request))
+            # A dry run has no rows: the service ends it with its first answer.
+            only = request.options.dry_run
+            await self._stream.send_message(training_pb2.TrainRequest(open=request), end=only)
             accepted = (await self._receive()).accepted
             self._queue = asyncio.Queue(QUEUED_SLICES)
             self._sender = asyncio.ensure_future(self._send())
@@ -181,7 +183,8 @@ class TrainUpload(_Stream[training_pb2.TrainResponse]):
 
     async def _put(self, raw: bytes | None) -> None:
         """Queue ``raw``, or raise what ended the sender."""
-        assert self._queue is not None and self._sender is not None
+        assert self._queue is not None
+        assert self._sender is not None
         put = asyncio.ensure_future(self._queue.put(raw))
         await asyncio.wait({put, self._sender}, return_when=asyncio.FIRST_COMPLETED)
         if self._sender.done() and raw is not None:

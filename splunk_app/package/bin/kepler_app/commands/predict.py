@@ -71,18 +71,20 @@ class KeplerPredict(ServiceCommand):
             self._stream.finish()
         client = self.client
         began = time.monotonic()
-        opened = self._resolve(client, columns, self._known.signature if self._known else "")
-        if opened.signature_changed:
+        known = self._known.signature if self._known else ""
+        opened = self._resolve(client, columns, known)
+        if known and opened.signature != known:
             self._remember(opened)
+            self._known = None
             if not set(opened.required_fields) <= set(columns):
                 raise SearchError(
-                    f"The model {self.request.model!r} changed and now reads other fields than when this search was "
-                    "planned. Run the search again.",
+                    f"The model {self.request.model!r} changed and now reads other fields than when this search "
+                    "was planned. Run the search again.",
                     "Conflict",
                 )
-            self._known = None
-            opened = self._resolve(client, columns, "")
-        elif self._known is None and settings.transfer() == "auto":
+            if opened.signature_changed:
+                opened = self._open_stream(client, columns, "")
+        elif not known and settings.transfer() == "auto":
             self._remember(opened)
         self._columns = columns
         self._model = opened.model
@@ -91,6 +93,19 @@ class KeplerPredict(ServiceCommand):
         self.timed("open", began)
 
     def _resolve(self, client: Any, columns: list[str], signature: str) -> Any:
+        """Open with the signature the columns were chosen by.
+
+        A service that finds it stale says so and ends the stream at once; when the end overtakes the words,
+        opening again without a signature tells what changed.
+        """
+        try:
+            return self._open_stream(client, columns, signature)
+        except SearchError as error:
+            if not signature or error.code != "Unavailable":
+                raise
+            return self._open_stream(client, columns, "")
+
+    def _open_stream(self, client: Any, columns: list[str], signature: str) -> Any:
         from kepler.v1 import prediction_pb2
 
         from kepler_app.streams import PredictStream

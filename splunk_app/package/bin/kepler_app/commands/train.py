@@ -127,7 +127,7 @@ class KeplerTrain(ServiceCommand):
         )
         self.say_notices(self._accepted.notices)
         self.note(algorithm=self._accepted.algorithm, model=self._accepted.model)
-        if request.output == "predictions" and not request.dry_run:
+        if request.output == "predictions" and request.wait and not request.dry_run:
             from kepler_app.spool import RowSpool
 
             self._spool = RowSpool(self.info.dispatch_dir)
