@@ -137,7 +137,12 @@ def expand_macros(context: SearchContext, search: str) -> str:
     return search
 
 
-def compile_search(context: SearchContext, search: str) -> Plan:
+def check_search(context: SearchContext) -> None:
+    """Only parse: raises `SplSyntaxError` for what splunkd refuses before there is a job."""
+    compile_search(context, context.search, probe=False)
+
+
+def compile_search(context: SearchContext, search: str, *, probe: bool = True) -> Plan:
     """Parse and plan: unknown commands and bad syntax are refused, custom commands are probed."""
     commands = split_pipeline(expand_macros(context, search))
     stages: list[Stage] = []
@@ -167,7 +172,8 @@ def compile_search(context: SearchContext, search: str) -> Plan:
             # run_in_preview is false by default: the preview ends here (facts/splunk_app.md 1.6).
             return Plan([lambda _: iter(())], is_transforming, risky)
         stage = CustomStage(context, command, custom)
-        stage.probe()
+        if probe:
+            stage.probe()
         if stage.generating and not is_first:
             raise refuse_late_generator(command.name)
         is_transforming = is_transforming or stage.kind == "reporting"

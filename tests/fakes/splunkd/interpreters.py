@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,11 @@ def find_python(version: str | None) -> str:
     if version is None or version == "%d.%d" % sys.version_info[:2]:
         return sys.executable
     if os.sep in version:
-        return version
+        # A shim of a version manager may be on PATH and yet start nothing.
+        named_version = re.fullmatch(r"python(\d+\.\d+)", Path(version).name)
+        if named_version is None or _works(version, named_version[1]):
+            return version
+        return find_python(named_version[1])
     named = os.environ.get("KEPLER_PYTHON_" + version.replace(".", "_"))
     candidates = [named] if named else []
     candidates += [c for c in [shutil.which("python" + version)] if c]

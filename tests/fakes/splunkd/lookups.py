@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from .apps import Apps
-from .errors import OutsideTheStandIn, SplSyntaxError
+from .errors import OutsideTheStandIn, SearchFailed, SplSyntaxError
 from .table import MV_PREFIX, Table, to_csv
 
 LookupSource = Path | str | Mapping[str, "Path | str | bytes"] | None
@@ -57,7 +57,7 @@ class Lookups:
         for folder in folders:
             if (folder / name).is_file():
                 return folder / name
-        raise SplSyntaxError(
+        raise SearchFailed(
             f"Error in 'inputlookup' command: The lookup table '{name}' does not exist or is not available."
         )
 
@@ -90,7 +90,7 @@ class Lookups:
 
             try:
                 table = concat([*self.read(name, 50_000), table])
-            except SplSyntaxError:
+            except SearchFailed:
                 pass
         content = to_csv(table)
         path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)

@@ -8,6 +8,8 @@ import shutil
 import tempfile
 import threading
 import time
+import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +19,15 @@ from .accounts import Accounts, Role, User
 from .apps import App, Apps, CustomCommand, app_name
 from .engine import Outcome, SearchResult, run_search
 from .events import EventStore, parse_time
+from .http_server import RestServer
 from .interpreters import find_python
+from .jobs import Jobs
 from .lookups import Lookups, LookupSource
+from .persistent import PersistentHandlers
+from .rest_conf import MASK
 from .runner import Log
 from .search_context import RunConfig, SearchContext
+from .secrets_store import SecretStore
 
 SPLUNK_VERSION = "9.4.6"
 
@@ -93,7 +100,12 @@ class Splunkd:
         self.accounts = Accounts(self.apps, admin_password)
         self.events = EventStore()
         self.lookups = Lookups(self.apps, self.splunk_home / "var" / "lib" / "lookups", lookups)
-        self._server: Any = None
+        self.secrets = SecretStore()
+        self.guid = str(uuid.uuid4()).upper()
+        self.jobs = Jobs(self)
+        self.handlers = PersistentHandlers(self)
+        self.access_log: deque[str] = deque(maxlen=1000)
+        self._server: RestServer | None = None
 
     def _own_app(self, name: str) -> Path:
         path = self.splunk_home / "etc" / "apps" / name
@@ -123,13 +135,13 @@ class Splunkd:
 
     def start(self) -> Self:
         if self._listen:
-            from .http_server import RestServer
-
             self._server = RestServer(self, self._host, self._port, tls=self._tls)
             self._server.start()
         return self
 
     def stop(self) -> None:
+        self.jobs.stop()
+        self.handlers.stop()
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -140,6 +152,29 @@ class Splunkd:
         """Where the REST API is; the usual address of splunkd where it does not listen."""
         return self._server.uri if self._server is not None else "https://127.0.0.1:8089"
 
+    @property
+    def port(self) -> int:
+        return self._server.port if self._server is not None else 8089
+
+    @property
+    def ca_file(self) -> Path | None:
+        """The CA that signed our certificate, where TLS is on."""
+        made = self._server.certificate if self._server is not None else None
+        return made.ca_file if made is not None else None
+
+    def sdk_kwargs(self, user: str = "admin", **more: Any) -> dict[str, Any]:
+        """Arguments for `splunklib.client.connect`."""
+        if self._server is None:
+            raise RuntimeError("This stand-in does not listen. Start it with listen=True, in a `with` block.")
+        return {
+            "scheme": self._server.scheme,
+            "host": self._server.host,
+            "port": self._server.port,
+            "username": user,
+            "password": self.accounts.users[user].password,
+            **more,
+        }
+
     # Accounts and secrets
 
     def add_role(self, name: str, capabilities: Iterable[str] = (), imports: Iterable[str] = ()) -> None:
@@ -149,6 +184,26 @@ class Splunkd:
         self, name: str, password: str, roles: Iterable[str] = ("user",), capabilities: Iterable[str] = ()
     ) -> None:
         self.accounts.users[name] = User(name, password, list(roles), set(capabilities))
+
+    def add_token(self, user: str) -> str:
+        """A token for `Authorization: Bearer`, which outlives logins."""
+        return self.accounts.session_for(user)
+
+    def set_password(self, app: str, realm: str, username: str, clear: str) -> None:
+        """Put a secret into storage/passwords."""
+        self.secrets.set(app, realm, username, clear)
+
+    def set_app_conf(self, app: str, conf: str, stanza: str, values: Mapping[str, str]) -> None:
+        """Write settings into an app's conf, as its page would; the app's own files stay as they are."""
+        owner = self.apps.get(app)
+        if owner is None:
+            raise LookupError(f"There is no app {app}; installed are {', '.join(a.name for a in self.apps)}.")
+        owner.written.setdefault(conf, {}).setdefault(stanza, {}).update(values)
+
+    def set_app_secret(self, app: str, conf: str, stanza: str, values: Mapping[str, str]) -> None:
+        """Save encrypted fields of a UCC page: masked in the conf, their values in storage/passwords."""
+        self.set_app_conf(app, conf, stanza, dict.fromkeys(values, MASK))
+        self.secrets.set_ucc(app, conf, stanza, dict(values))
 
     # Searching
 
