@@ -43,5 +43,17 @@ requirements: setup ## Compile the pinned requirements anew
 app: setup ## Build the Splunk app: build/app/kepler and dist/kepler-<version>.tar.gz
 	$(BIN)/python tools/build_app.py
 
+demo: app ## Train, predict, score and look, as a Splunk user sees it (under a minute after set-up)
+	$(BIN)/python tools/demo.py
+
+test: setup ## The suite CI runs, with coverage floors (under 25 minutes on two cores)
+	$(BIN)/python tools/run_tests.py
+
+test-full: setup ## Every count the issues name
+	$(BIN)/python tools/run_tests.py --full --no-coverage
+
+bench: app ## Measure against what users have today; prints ratios of one run
+	$(BIN)/python -m benchmarks.load.run
+
 clean: ## Remove what was built, keep .venv
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .coverage*

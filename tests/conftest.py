@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.splunkd.interpreters import InterpreterMissing, find_python
 from support.running_service import RunningService, running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,12 +36,11 @@ def root() -> Path:
 
 @pytest.fixture(params=["3.9", "3.13"])
 def splunk_python(request: pytest.FixtureRequest) -> str:
-    """A CPython that Splunk ships, by name; skips where it is missing."""
-    name = f"python{request.param}"
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not on PATH: the commands were not run under it")
-    return found
+    """The path of a CPython that Splunk ships; skips where it is missing."""
+    try:
+        return find_python(request.param)
+    except InterpreterMissing as missing:
+        pytest.skip(str(missing))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from fakes.splunkd.interpreters import InterpreterMissing, find_python  # noqa: E402
+
 APP = ROOT / "build" / "app" / "kepler"
 
 
 def interpreter(version: str = "3.9") -> str:
-    """Full path of ``python<version>``; ends the benchmark with what to install when it is missing."""
-    found = shutil.which(f"python{version}")
-    if found is None:
-        sys.exit(f"python{version} is not on PATH: install CPython {version} and run the benchmark again.")
-    real = subprocess.run(
-        [found, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True, check=True
-    )
-    return real.stdout.strip()
+    """Full path of that CPython; ends the benchmark with what to install when it is missing."""
+    try:
+        return find_python(version)
+    except InterpreterMissing as error:
+        sys.exit(str(error))
 
 
 def baseline_python() -> str:
