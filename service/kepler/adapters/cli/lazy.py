@@ -41,6 +41,7 @@ class Entry:
             found = app
         found.rich_markup_mode = None  # square brackets in our help are meant as such
         found.pretty_exceptions_enable = False
+        found._add_completion = False  # the top of the command line has it
         command = typer.main.get_command(found)
         command.name = self.name
         return command

@@ -87,6 +87,9 @@ def main(arguments: Sequence[str]) -> int:
         # Whoever read our output has enough; Python must not complain again while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except SystemExit as error:
+        # The command line library ends so, with 1, on a broken pipe it saw itself.
+        return BROKEN_PIPE if isinstance(error.__context__, BrokenPipeError) else int(error.code or 0)
     except Exception as error:
         shown = getattr(error, "show", None)  # a usage error of the command line
         if shown is None or debug:
