@@ -226,7 +226,7 @@ def test_an_alias_that_means_something_else_is_refused(store: Store, alias: str)
 
 
 def test_an_alias_needs_a_version_that_exists(store: Store) -> None:
-    with pytest.raises(NotFound, match='There is no model "app.search/pump"'):
+    with pytest.raises(NotFound, match=r'There is no model "app\.search/pump"'):
         store.models.set_alias(PUMP, "prod", 1)
     store.train()
     with pytest.raises(NotFound, match="has no version 2; the newest is 1"):

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kepler.core.errors import NotReady
 
 TEMPLATE = Path(__file__).with_name("schema_sqlite.sql")
-MIGRATION_TIMEOUT_S = 600
+MIGRATION_TIMEOUT_S = 600.0
 _INIT_LOCK = 0x6B65706C6572  # PostgreSQL advisory lock, "kepler": services that start together take turns
 
 
@@ -90,14 +90,14 @@ def migrate(url: str) -> None:
 
 def migrate_here(url: str) -> None:
     """Create or upgrade MLflow's tables, SQLite after a copy. Leaves a newer MLflow's database alone."""
-    _quiet_mlflow()
-    from alembic.script import ScriptDirectory
-    from alembic.util import CommandError
-    from mlflow.store.db import utils
-
     engine = sa.create_engine(url)
     try:
-        with engine.connect() as lock:
+        with engine.connect() as lock:  # before the slow import: a wrong URL is said at once
+            quiet_mlflow()
+            from alembic.script import ScriptDirectory
+            from alembic.util import CommandError
+            from mlflow.store.db import utils
+
             if engine.dialect.name == "postgresql":
                 lock.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _INIT_LOCK})
             if utils._is_empty_database(engine):
@@ -135,7 +135,7 @@ def mlflow_schema() -> str:
     return "\n".join(line.rstrip() for text in lines for line in text.splitlines()) + "\n"
 
 
-def _quiet_mlflow() -> None:
+def quiet_mlflow() -> None:
     """Before MLflow is imported: no telemetry, no handlers on our streams, no progress."""
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true", MLFLOW_CONFIGURE_LOGGING="false")
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)

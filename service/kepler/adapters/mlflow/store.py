@@ -26,6 +26,8 @@ from kepler.ports.security import Signer
 
 _ALIAS = re.compile(r"(?!v\d+$)[\w-]{1,100}", re.ASCII | re.IGNORECASE)  # what MLflow takes, too
 
+_STOP_S = 120.0  # how long a stop waits for a migration; its process then ends by itself
+
 
 class MlflowModelStore:
     """`ModelStore` whose one truth is MLflow's registry.
@@ -210,7 +212,7 @@ class MlflowModelStore:
 
     def close(self) -> None:
         if self._migration is not None:
-            self._migration.join(timeout=schema.MIGRATION_TIMEOUT_S)
+            self._migration.join(_STOP_S)
         self._writer.close()
         self._reader.close()
 
