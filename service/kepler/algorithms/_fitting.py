@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kepler.algorithms._scores import ClassScores, Scores, ValueScores, threads_limited
 from kepler.core.algorithms import Fitted, Matrix, RawScores, Run, SummaryTable, Task, TrainingSet, param
 from kepler.core.errors import InvalidInput
 
@@ -36,9 +37,7 @@ class Seeded:
 @contextmanager
 def quiet_fit(run: Run, name: str) -> Iterator[None]:
     """Fit within ``run.threads``; a library's warnings become notices and its refusals `InvalidInput`."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=run.threads), warnings.catch_warnings(record=True) as caught:
+    with threads_limited(run.threads), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
@@ -87,40 +86,6 @@ def dense_classes(data: TrainingSet, name: str) -> tuple[npt.NDArray[np.int64], 
     return dense.astype(np.int64).reshape(-1), tuple(int(item) for item in present)
 
 
-class ClassScores:
-    """Labels, and probabilities where the estimator has them, in terms of all classes of the target."""
-
-    def __init__(self, estimator: Any, class_index: tuple[int, ...], n_classes: int, argmax: bool) -> None:
-        self.estimator = estimator
-        self.class_index = np.asarray(class_index, dtype=np.int64)
-        self.n_classes = n_classes
-        self.argmax = argmax
-
-    def __call__(self, x: Matrix) -> RawScores:
-        given = self.estimator.predict_proba(x) if hasattr(self.estimator, "predict_proba") else None
-        if given is None or not self.argmax:
-            dense = np.asarray(self.estimator.predict(x)).reshape(-1).astype(np.int64)
-        else:
-            dense = np.argmax(given, axis=1)
-        scores: RawScores = {"label": self.class_index[dense]}
-        if given is not None:
-            scores["probabilities"] = widen(
-                np.asarray(given, dtype=np.float64), self.class_index, self.n_classes
-            )
-        return scores
-
-
-def widen(
-    probabilities: npt.NDArray[np.float64], class_index: npt.NDArray[np.int64], n_classes: int
-) -> npt.NDArray[np.float64]:
-    """Probabilities over all classes, zero for those that were not met in training."""
-    if probabilities.shape[1] == n_classes:
-        return probabilities
-    wide = np.zeros((len(probabilities), n_classes))
-    wide[:, class_index] = probabilities
-    return wide
-
-
 def fit_classifier(
     estimator: Any,
     data: TrainingSet,
@@ -140,7 +105,7 @@ def fit_classifier(
     return Fitted(
         task=Task.CLASSIFICATION,
         estimator=estimator,
-        score=ClassScores(estimator, class_index, n_classes, argmax),
+        score=ClassScores(estimator, class_index, n_classes, argmax=argmax, threads=run.threads),
         dtype=dtype,
         native_format=native_format,
         n_classes=n_classes,
@@ -161,9 +126,20 @@ def fit_regressor(
     )
 
 
-class ValueScores:
-    def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
+def fit_unsupervised(
+    estimator: Any, data: TrainingSet, run: Run, task: Task, scores: Scores | None, *, dtype: str = "float64"
+) -> Fitted:
+    """Fit without a target. Without ``scores`` only the training rows have an answer, and nothing is saved."""
+    x = matrix(data, dtype)
+    with quiet_fit(run, type(estimator).__name__):
+        estimator.fit(x)
+    if scores is None:
+        return Fitted(task, estimator, _only_training_rows, dtype=dtype, native_format="")
+    scores.threads = run.threads
+    return Fitted(task, estimator, scores, dtype=dtype)
 
-    def __call__(self, x: Matrix) -> RawScores:
-        return {"value": np.asarray(self.estimator.predict(x), dtype=np.float64).reshape(-1)}
+
+def _only_training_rows(x: Matrix) -> RawScores:
+    raise InvalidInput(
+        "This algorithm answers only for the rows it was trained on", fix="Train on these rows."
+    )

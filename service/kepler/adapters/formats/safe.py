@@ -83,7 +83,7 @@ class SafeModelFormats:
         self, fitted: Fitted, rows: Matrix, folder: Path, outputs: tuple[str, ...], reason: str
     ) -> SavedModel:
         """The native file is read back and checked like any other: nothing is trusted unread."""
-        saved = replace(native.save(fitted, folder), outputs=outputs, reason=reason)
+        saved = replace(native.save(fitted, rows.shape[1], folder), outputs=outputs, reason=reason)
         scorer = self.load(saved, folder)
         agreement = check_agreement(fitted.score, scorer.score, rows, Written(b""))
         if agreement.reason:

@@ -36,6 +36,7 @@ Writer = Callable[[Fitted, GraphWriter], Written]
 _LINEAR = "kepler.adapters.formats.write_linear"
 _TREES = "kepler.adapters.formats.write_trees"
 _BOOSTERS = "kepler.adapters.formats.write_boosters"
+_OTHERS = "kepler.adapters.formats.write_others"
 _MODULES: dict[str, str] = {
     "sklearn.LinearRegression": f"{_LINEAR}:linear_regressor",
     "sklearn.Ridge": f"{_LINEAR}:linear_regressor",
@@ -55,6 +56,20 @@ _MODULES: dict[str, str] = {
     "sklearn.HistGradientBoostingClassifier": f"{_TREES}:histogram_classifier",
     "sklearn.HistGradientBoostingRegressor": f"{_TREES}:histogram_regressor",
     "sklearn.IsolationForest": f"{_TREES}:isolation_forest",
+    "sklearn.SGDRegressor": f"{_LINEAR}:linear_regressor",
+    "sklearn.SGDClassifier": f"{_OTHERS}:sgd_classifier",
+    "sklearn.GaussianNB": f"{_OTHERS}:gaussian_nb",
+    "sklearn.BernoulliNB": f"{_OTHERS}:bernoulli_nb",
+    "sklearn.MLPClassifier": f"{_OTHERS}:mlp_classifier",
+    "sklearn.MLPRegressor": f"{_OTHERS}:mlp_regressor",
+    "sklearn.SVC": f"{_OTHERS}:svc",
+    "sklearn.SVR": f"{_OTHERS}:svr",
+    "sklearn.OneClassSVM": f"{_OTHERS}:one_class_svm",
+    "sklearn.KMeans": f"{_OTHERS}:k_means",
+    "sklearn.Birch": f"{_OTHERS}:birch",
+    "sklearn.PCA": f"{_OTHERS}:pca",
+    "sklearn.StandardScaler": f"{_OTHERS}:scaler",
+    "sklearn.RobustScaler": f"{_OTHERS}:scaler",
     "lightgbm.LGBMClassifier": f"{_BOOSTERS}:lightgbm",
     "lightgbm.LGBMRegressor": f"{_BOOSTERS}:lightgbm",
     "xgboost.XGBClassifier": f"{_BOOSTERS}:xgboost",
