@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +118,15 @@ class Algorithm(Protocol):
     """An instance carries checked parameter values as attributes."""
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted: ...
+
+
+@runtime_checkable
+class Incremental(Protocol):
+    """An `Algorithm` that can also go on from an earlier fit (``partial_fit=true``)."""
+
+    def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+        """Learn from more rows. ``earlier`` is the `Fitted.estimator` of the version before."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from kepler.core.algorithms import SummaryTable, Task
 from kepler.core.checked_json import Section, canonical, parse_object
@@ -261,13 +261,10 @@ def _table(section: Section) -> SummaryTable:
     columns = section.texts("columns")
     rows: list[tuple[str, ...]] = []
     for row in section.items("rows"):
-        if (
-            not isinstance(row, list)
-            or len(row) != len(columns)
-            or not all(isinstance(cell, str) for cell in row)
-        ):
+        cells = cast("list[Any]", row) if isinstance(row, list) else []
+        if len(cells) != len(columns) or not all(isinstance(cell, str) for cell in cells):
             raise InvalidInput(f"{section.where}: a row does not fit its {len(columns)} columns")
-        rows.append(tuple(row))
+        rows.append(tuple(cells))
     section.done()
     return SummaryTable(columns, tuple(rows))
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kepler.core.algorithms import Matrix
 from kepler.core.datasets import MAX_TRACKED_DISTINCT, TrainingTable, WideText
 from kepler.core.errors import InvalidInput
 from kepler.core.jobs import Notice
@@ -71,8 +70,10 @@ class Selection:
     notices: tuple[Notice, ...]
 
 
-def select(table: TrainingTable, fields: Sequence[str], target: str, nulls: str) -> Selection:
-    """Leave out fields without values, then rows with a missing value.
+def select(
+    table: TrainingTable, fields: Sequence[str], target: str, nulls: str, *, drop_empty: bool = True
+) -> Selection:
+    """Leave out fields without values (unless told to keep them), then rows with a missing value.
 
     Raises `InvalidInput` when there are no rows, or none or no field is left.
     """
@@ -86,10 +87,10 @@ def select(table: TrainingTable, fields: Sequence[str], target: str, nulls: str)
     counts = {name: int(np.count_nonzero(gap)) for name, gap in gaps.items()}
     if target and counts[target] == table.n_rows:
         raise InvalidInput(f"The target '{target}' has no value in any of {table.n_rows:,} rows")
-    empty = [name for name in fields if counts[name] == table.n_rows]
+    empty = [name for name in fields if drop_empty and counts[name] == table.n_rows]
     if empty:
         notices.append(Notice("warn", f"dropped {_fields(empty)}: null in all of {table.n_rows:,} rows"))
-    used = tuple(name for name in fields if counts[name] < table.n_rows)
+    used = tuple(name for name in fields if name not in empty)
     if not used:
         raise InvalidInput(
             "No field to learn from has any value", cause=f"All of {_names(empty)} are null in every row."
@@ -159,13 +160,13 @@ def learn(
 
 def training_matrix(
     preparation: Preparation, table: TrainingTable, kept: Bools | None, n_kept: int, *, consume: bool = False
-) -> Matrix:
+) -> npt.NDArray[np.float64]:
     """The matrix (n_kept, n_features) of the kept rows, float64, each column contiguous.
 
     ``consume`` takes every column out of ``table`` once it is written, so that the peak of memory stays
     near one copy of the data.
     """
-    x = np.empty((len(preparation.feature_names), n_kept), dtype=np.float64).T
+    x: npt.NDArray[np.float64] = np.empty((len(preparation.feature_names), n_kept), dtype=np.float64).T
     at = 0
     for feature in preparation.features:
         column = table.columns.pop(feature.field) if consume else table.columns[feature.field]

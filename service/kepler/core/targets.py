@@ -34,8 +34,13 @@ class Target:
         return Target(self.y[::step], self.classes)
 
 
-def read_target(table: TrainingTable, name: str, task: Task, kept: Bools | None) -> Target:
-    """The target of the kept rows. Raises `InvalidInput` when it does not suit ``task``."""
+def read_target(
+    table: TrainingTable, name: str, task: Task, kept: Bools | None, *, known: tuple[str, ...] = ()
+) -> Target:
+    """The target of the kept rows, in terms of the ``known`` classes where they are fixed already.
+
+    Raises `InvalidInput` when it does not suit ``task``, or has a class that is not known.
+    """
     column = table.columns[name]
     if task is Task.REGRESSION:
         if not isinstance(column, NumberColumn):
@@ -50,7 +55,7 @@ def read_target(table: TrainingTable, name: str, task: Task, kept: Bools | None)
         raise _too_many(name, f"more than {MAX_TRACKED_DISTINCT:,}")
     narrowed = narrow(column, kept)
     assert isinstance(narrowed, TextColumn)
-    return _classes(name, narrowed)
+    return _known(name, narrowed, known) if known else _classes(name, narrowed)
 
 
 def _classes(name: str, column: TextColumn) -> Target:
@@ -61,21 +66,38 @@ def _classes(name: str, column: TextColumn) -> Target:
         for text in sorted(texts, key=lambda text: (len(text), text)):
             spelled.setdefault(float(text), text)
         order = sorted(spelled)
-        classes = tuple(spelled[value] for value in order)
+        classes = (*[spelled[value] for value in order],)
         position = {value: index for index, value in enumerate(order)}
         index = {text: position[float(text)] for text in texts}
     else:
-        classes = tuple(sorted(texts))
+        classes = (*sorted(texts),)
         index = {text: at for at, text in enumerate(classes)}
     if len(classes) > MAX_CLASSES:
         raise _too_many(name, f"{len(classes):,}")
     if len(classes) < 2:
         raise InvalidInput(
-            f"The target '{name}' has only the value {classes[0]!r} in the rows used",
+            f"The target '{name}' has only the value {texts[0]!r} in the rows used",
             fix="Search for rows of every class.",
         )
     lookup = np.asarray([index.get(text, -1) for text in column.categories], dtype=np.int64)
     return Target(lookup[column.codes], classes)
+
+
+def _known(name: str, column: TextColumn, known: tuple[str, ...]) -> Target:
+    numeric = all(is_number(text) for text in known)
+    index: dict[str | float, int] = {(float(text) if numeric else text): at for at, text in enumerate(known)}
+    lookup = np.full(len(column.categories), -1, dtype=np.int64)
+    for at, text in enumerate(column.categories):
+        lookup[at] = index.get(float(text) if numeric and is_number(text) else text, -1)
+    y = lookup[column.codes]
+    if (y < 0).any():
+        new = column.categories[int(column.codes[int(np.argmax(y < 0))])]
+        raise InvalidInput(
+            f"The target '{name}' has the value {new[:60]!r}, which the model does not know",
+            cause=f"It knows {', '.join(known[:10])}",
+            fix="Leave those rows out, or train a new model on all rows.",
+        )
+    return Target(y, known)
 
 
 def _too_many(name: str, found: str) -> InvalidInput:

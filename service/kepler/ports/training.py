@@ -39,7 +39,8 @@ class PredictionSink(Protocol):
 class TrainingFiles(Protocol):
     """The folder of one training. Written again after a crash, everything starts from nothing."""
 
-    rows: TrainingRows
+    @property
+    def rows(self) -> TrainingRows: ...
 
     def predictions(self, columns: tuple[str, ...]) -> PredictionSink:
         """Opens the file of predictions; its name is `predictions_name`."""

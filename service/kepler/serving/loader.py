@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kepler.core.algorithms import RawScores
 from kepler.core.errors import Conflict, InvalidInput
 from kepler.core.jobs import Notice
 from kepler.core.manifest import Manifest
@@ -66,7 +67,7 @@ class ServedModel:
         )
         return Scoring(outputs, tuple(notices))
 
-    def _nothing(self):  # type: ignore[no-untyped-def]
+    def _nothing(self) -> RawScores:
         """Scores of no rows, in the shape of the golden ones: not every runtime takes an empty matrix."""
         return self.manifest.golden.empty()
 

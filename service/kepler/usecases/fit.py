@@ -6,8 +6,8 @@ of rows for everything after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,14 +18,26 @@ from kepler.core.golden import GOLDEN_ROWS, GoldenVectors
 from kepler.core.jobs import Notice
 from kepler.core.manifest import Manifest
 from kepler.core.outputs import OutputPlan
+from kepler.core.saved import SavedModel
 from kepler.core.training import TrainOutcome, TrainSpec
 from kepler.ports.formats import ModelFormats
 from kepler.ports.training import TrainingFiles
 from kepler.usecases.crossvalidate import check_folds, cross_validate
 from kepler.usecases.prepare import Chosen, PreparedRows, build, choose, load, split
+from kepler.usecases.resume import (
+    check_incremental,
+    go_on,
+    load_again,
+    open_earlier,
+    prepare_again,
+    save_state,
+)
 from kepler.usecases.scoring import METRIC_ROWS, answer_all, answer_rows, cast_rows
 
 SAMPLE_ROWS = 2_000  # rows a saved model is checked on, beside the grid
+
+Metrics = tuple[tuple[str, float], ...]
+Fit = Callable[[TrainingSet], Fitted]
 
 
 class Trainable(Protocol):
@@ -45,6 +57,18 @@ class Surroundings:
     now: float = 0.0
 
 
+@dataclass(slots=True)
+class _Trained:
+    """Everything between the rows and the outcome. ``metrics`` are filled here by cross-validation only."""
+
+    chosen: Chosen
+    prepared: PreparedRows
+    fitted: Fitted
+    notices: list[Notice]
+    metrics: Metrics = ()
+    parent: str = ""
+
+
 def fit_model(
     spec: TrainSpec,
     files: TrainingFiles,
@@ -58,82 +82,31 @@ def fit_model(
     Raises `KeplerError` for everything the caller can act on.
     """
     info = algorithms.find(spec.algorithm)
+    algorithm = algorithms.create(info, spec.params)
     _check(spec, info)
+    check_incremental(spec, info, algorithm, formats)
     run.progress(0.0, "loading")
-    table = load(spec, info, files.rows)
-    run.progress(0.3, "preparing")
-    chosen = choose(spec, info, table)
-    notices = list(chosen.selection.notices)
-
-    def fit(data: TrainingSet) -> Fitted:
-        return _fit(algorithms.create(info, spec.params), info, data, run)
-
-    metrics: tuple[tuple[str, float], ...] = ()
-    if spec.kfold_cv:
-        crossed = cross_validate(spec, info, chosen, fit, run)
-        prepared, fitted, metrics = crossed.prepared, crossed.fitted, crossed.metrics
-        notices.append(
-            Notice(
-                "info",
-                f"every row is answered by the one of {spec.kfold_cv} fits that did not see it (kfold_cv)",
-            )
-        )
+    if spec.partial_fit and spec.parent:
+        trained = _train_on(spec, info, algorithm, files, formats, run)
     else:
-        prepared = build(chosen, split(spec, info, chosen), spec.seed, consume=True)
-        run.progress(0.4, "fitting")
-        fitted = fit(prepared.training_set())
-        if prepared.train is not None:
-            _check_held_out(info, fitted)
-            held = int(np.count_nonzero(~prepared.train))
-            notices.append(
-                Notice(
-                    "info",
-                    f"held out {held:,} of {len(prepared.x):,} rows to measure on (test_size={spec.test_size:g})",
-                )
-            )
-    notices += prepared.notices
-    plan = _plan(spec, info, fitted, prepared)
+        trained = _train(spec, info, lambda: algorithms.create(info, spec.params), files, run)
+    plan = _plan(spec, info, trained)
     if spec.probabilities:
         plan.check_probabilities(info.name)
     run.progress(0.8, "converting")
-    draft = _save(spec, fitted, prepared, formats, files, run) if spec.model else None
+    draft = _save(spec, trained, formats, files, run) if spec.model else None
     run.progress(0.9, "scoring")
-    measured = _answer(spec, fitted, prepared, chosen, plan, files, run, notices)
-    metrics = metrics or measured
+    measured = _answer(spec, trained, plan, files, run)
+    metrics = trained.metrics or measured
     if draft is not None:
-        saved, golden = draft
-        files.write_manifest(
-            Manifest(
-                task=info.task,
-                algorithm=info.name,
-                params=spec.params,
-                target=spec.target,
-                preparation=prepared.preparation,
-                outputs=plan,
-                model=saved,
-                golden=golden,
-                profile=chosen.profile,
-                metrics=metrics,
-                summary=fitted.summary,
-                rows=chosen.selection.n_kept,
-                rows_sent=table.n_rows,
-                data_sha256=spec.data_sha256,
-                search=spec.search,
-                owner=spec.owner,
-                tags=spec.tags,
-                seeds={"seed": spec.seed},
-                code_version=surroundings.code_version,
-                environment=surroundings.environment,
-                job_id=spec.job_id,
-                created_at=surroundings.now,
-            )
-        )
+        files.write_manifest(_manifest(spec, info, trained, plan, *draft, metrics, surroundings))
     run.progress(1.0, "done")
+    used, sent = trained.chosen.selection.n_kept, trained.chosen.table.n_rows
     return TrainOutcome(
-        rows_used=chosen.selection.n_kept,
-        rows_dropped=table.n_rows - chosen.selection.n_kept,
+        rows_used=used,
+        rows_dropped=sent - used,
         metrics=metrics,
-        notices=tuple(notices),
+        notices=tuple(trained.notices),
         model_dir=files.draft_name if draft is not None else "",
         predictions=files.predictions_name if spec.output == "predictions" else "",
     )
@@ -144,11 +117,6 @@ def _check(spec: TrainSpec, info: AlgorithmInfo) -> None:
         raise InvalidInput(
             f"{info.name} cannot make one model per value of a field (by)", fix="Leave out 'by'."
         )
-    if spec.partial_fit:
-        raise InvalidInput(
-            f"{info.name} cannot go on from an earlier model (partial_fit=true)",
-            fix="Leave out partial_fit and train on all rows: there is no limit to them.",
-        )
     if spec.model and not info.savable:
         raise InvalidInput(
             f"{info.name} only answers for the rows it is given, so there is no model to keep",
@@ -158,25 +126,80 @@ def _check(spec: TrainSpec, info: AlgorithmInfo) -> None:
         check_folds(spec, info)
 
 
-def _fit(algorithm: Algorithm, info: AlgorithmInfo, data: TrainingSet, run: Run) -> Fitted:
+def _train(
+    spec: TrainSpec, info: AlgorithmInfo, make: Callable[[], Algorithm], files: TrainingFiles, run: Run
+) -> _Trained:
+    """Learn from nothing: the whole set, a part of it (test_size), or folds (kfold_cv)."""
+    table = load(spec, info, files.rows)
+    run.progress(0.3, "preparing")
+    chosen = choose(spec, info, table)
+    notices = list(chosen.selection.notices)
+
+    def fit(data: TrainingSet) -> Fitted:
+        with _told(info):
+            return make().fit(data, run)
+
+    if spec.kfold_cv:
+        crossed = cross_validate(spec, info, chosen, fit, run)
+        text = f"every row is answered by the one of {spec.kfold_cv} fits that did not see it (kfold_cv)"
+        notices += [*crossed.prepared.notices, Notice("info", text)]
+        return _Trained(chosen, crossed.prepared, crossed.fitted, notices, crossed.metrics)
+    prepared = build(chosen, split(spec, info, chosen), spec.seed, consume=True)
+    notices += prepared.notices
+    run.progress(0.4, "fitting")
+    fitted = fit(prepared.training_set())
+    if prepared.train is not None:
+        if fitted.training_scores is not None:
+            raise InvalidInput(
+                f"{info.name} cannot answer for rows it has not seen", fix="Leave out test_size."
+            )
+        held = int(np.count_nonzero(~prepared.train))
+        text = f"held out {held:,} of {len(prepared.x):,} rows to measure on (test_size={spec.test_size:g})"
+        notices.append(Notice("info", text))
+    return _Trained(chosen, prepared, fitted, notices)
+
+
+def _train_on(
+    spec: TrainSpec,
+    info: AlgorithmInfo,
+    algorithm: Algorithm,
+    files: TrainingFiles,
+    formats: ModelFormats,
+    run: Run,
+) -> _Trained:
+    """Go on from the version in ``spec.parent`` (partial_fit)."""
+    earlier = open_earlier(spec, info, files, formats)
+    table = load_again(earlier, info, files)
+    run.progress(0.3, "preparing")
+    chosen, prepared = prepare_again(spec, info, earlier, table)
+    run.progress(0.4, "fitting")
+    with _told(info):
+        fitted = go_on(algorithm, prepared, earlier, run)
+    notices = [*chosen.selection.notices, *prepared.notices]
+    return _Trained(chosen, prepared, fitted, notices, parent=earlier.full_name)
+
+
+class _told:
     """Libraries say in a ValueError what they cannot take; that is the caller's to know."""
-    try:
-        return algorithm.fit(data, run)
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-        first = str(error).strip().partition("\n")[0][:300]
-        raise InvalidInput(
-            f"{info.name} could not learn from these rows",
-            cause=first,
-            fix="Check its parameters and the fields.",
-        ) from error
+
+    def __init__(self, info: AlgorithmInfo) -> None:
+        self._info = info
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, stack: object) -> None:
+        if isinstance(error, ValueError | ArithmeticError):
+            first = str(error).strip().partition("\n")[0][:300]
+            raise InvalidInput(
+                f"{self._info.name} could not learn from these rows",
+                cause=first,
+                fix="Check its parameters and the fields.",
+            ) from error
 
 
-def _check_held_out(info: AlgorithmInfo, fitted: Fitted) -> None:
-    if fitted.training_scores is not None:
-        raise InvalidInput(f"{info.name} cannot answer for rows it has not seen", fix="Leave out test_size.")
-
-
-def _plan(spec: TrainSpec, info: AlgorithmInfo, fitted: Fitted, prepared: PreparedRows) -> OutputPlan:
+def _plan(spec: TrainSpec, info: AlgorithmInfo, trained: _Trained) -> OutputPlan:
+    fitted, prepared = trained.fitted, trained.prepared
     first = fitted.training_scores or fitted.score(cast_rows(prepared.x[:1], fitted.dtype))
     return OutputPlan.of(
         info.task,
@@ -191,53 +214,38 @@ def _plan(spec: TrainSpec, info: AlgorithmInfo, fitted: Fitted, prepared: Prepar
 
 
 def _save(
-    spec: TrainSpec,
-    fitted: Fitted,
-    prepared: PreparedRows,
-    formats: ModelFormats,
-    files: TrainingFiles,
-    run: Run,
-):  # type: ignore[no-untyped-def]
+    spec: TrainSpec, trained: _Trained, formats: ModelFormats, files: TrainingFiles, run: Run
+) -> tuple[SavedModel, GoldenVectors]:
     """Write the model, open it again, and record what it says about a few rows."""
+    fitted, x = trained.fitted, trained.prepared.x
     folder = files.draft()
-    n_rows = len(prepared.x)
-    rng = np.random.default_rng(spec.seed)
-    rows = (
-        np.arange(n_rows)
-        if n_rows <= SAMPLE_ROWS
-        else np.sort(rng.choice(n_rows, SAMPLE_ROWS, replace=False))
-    )
-    saved = formats.save(fitted, cast_rows(prepared.x[rows], fitted.dtype), folder)
-    picked = np.unique(np.linspace(0, n_rows - 1, GOLDEN_ROWS).astype(np.int64))
-    inputs = cast_rows(prepared.x[picked], saved.dtype)
+    rows = np.arange(len(x))
+    if len(x) > SAMPLE_ROWS:
+        rows = np.sort(np.random.default_rng(spec.seed).choice(len(x), SAMPLE_ROWS, replace=False))
+    saved = formats.save(fitted, cast_rows(x[rows], fitted.dtype), folder)
+    saved = replace(saved, extra={**saved.extra, **save_state(spec, fitted, formats, folder)})
+    picked = np.unique(np.linspace(0, len(x) - 1, GOLDEN_ROWS).astype(np.int64))
+    inputs = cast_rows(x[picked], saved.dtype)
     scorer = formats.load(saved, folder, threads=run.threads)
     return saved, GoldenVectors.of(inputs, scorer.score(inputs))
 
 
-def _answer(
-    spec: TrainSpec,
-    fitted: Fitted,
-    prepared: PreparedRows,
-    chosen: Chosen,
-    plan: OutputPlan,
-    files: TrainingFiles,
-    run: Run,
-    notices: list[Notice],
-) -> tuple[tuple[str, float], ...]:
+def _answer(spec: TrainSpec, trained: _Trained, plan: OutputPlan, files: TrainingFiles, run: Run) -> Metrics:
     """Write the predictions where they are asked for; gives the metrics."""
+    fitted, prepared, chosen = trained.fitted, trained.prepared, trained.chosen
     x, target, train = prepared.x, prepared.target, prepared.train
     if spec.output == "predictions":
-        options = {"as_name": spec.as_name, "probabilities": spec.probabilities}
         sink = files.predictions(plan.columns(as_name=spec.as_name, probabilities=spec.probabilities))
-        n_sent = chosen.table.n_rows
-        answers = answer_all(fitted, x, chosen.selection.kept, n_sent, plan, sink, run, **options)
+        answers = answer_all(
+            fitted, x, chosen.selection.kept, chosen.table.n_rows, plan, sink, run,
+            as_name=spec.as_name, probabilities=spec.probabilities,
+        )  # fmt: skip
         sink.close()
     else:
         step = -(-len(x) // METRIC_ROWS)
         if step > 1 and fitted.training_scores is None:
-            notices.append(
-                Notice("info", f"metrics come from every {step}th of {len(x):,} rows (output={spec.output})")
-            )
+            text = f"metrics come from one in {step} of {len(x):,} rows (output={spec.output})"
+            trained.notices.append(Notice("info", text))
             x = x[::step]
             train = None if train is None else train[::step]
             target = None if target is None else target.every(step)
@@ -247,3 +255,40 @@ def _answer(
     learned = answers.metrics(target, train, x, spec.seed)
     held = answers.metrics(target, ~train, x, spec.seed)
     return (*learned.items(), *((f"test_{name}", value) for name, value in held.items()))
+
+
+def _manifest(
+    spec: TrainSpec,
+    info: AlgorithmInfo,
+    trained: _Trained,
+    plan: OutputPlan,
+    saved: SavedModel,
+    golden: GoldenVectors,
+    metrics: Metrics,
+    surroundings: Surroundings,
+) -> Manifest:
+    return Manifest(
+        task=info.task,
+        algorithm=info.name,
+        params=spec.params,
+        target=spec.target,
+        preparation=trained.prepared.preparation,
+        outputs=plan,
+        model=saved,
+        golden=golden,
+        profile=trained.chosen.profile,
+        metrics=metrics,
+        summary=trained.fitted.summary,
+        rows=trained.chosen.selection.n_kept,
+        rows_sent=trained.chosen.table.n_rows,
+        data_sha256=spec.data_sha256,
+        search=spec.search,
+        owner=spec.owner,
+        tags=spec.tags,
+        seeds={"seed": spec.seed},
+        code_version=surroundings.code_version,
+        environment=surroundings.environment,
+        parent=trained.parent,
+        job_id=spec.job_id,
+        created_at=surroundings.now,
+    )

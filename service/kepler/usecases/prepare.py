@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from kepler.core.algorithms import AlgorithmInfo, Matrix, Task, TrainingSet
+import numpy as np
+import numpy.typing as npt
+
+from kepler.core.algorithms import AlgorithmInfo, Task, TrainingSet
 from kepler.core.datasets import TrainingTable, WideText, missing_field
 from kepler.core.errors import InvalidInput
 from kepler.core.jobs import Notice
@@ -19,6 +22,8 @@ from kepler.core.targets import Target, read_target
 from kepler.core.training import TrainSpec
 from kepler.ports.training import TrainingRows
 
+Floats = npt.NDArray[np.float64]
+
 
 @dataclass(slots=True)
 class PreparedRows:
@@ -27,12 +32,12 @@ class PreparedRows:
     ``out_of_fold`` maps the first column of a target-encoded field to what training rows see there.
     """
 
-    x: Matrix  # (n_kept, n_features) float64
+    x: Floats  # (n_kept, n_features) float64
     target: Target | None
     train: Bools | None
     preparation: Preparation
     notices: tuple[Notice, ...] = ()
-    out_of_fold: dict[int, Matrix] = field(default_factory=dict[int, Matrix])
+    out_of_fold: dict[int, Floats] = field(default_factory=dict[int, Floats])
 
     @property
     def training_rows(self) -> Bools | slice:
@@ -126,9 +131,9 @@ def _sent(kept: Bools | None, train: Bools | None) -> Bools | None:
 
 def _out_of_fold(
     preparation: Preparation, chosen: Chosen, train: Bools | None, means: TargetMeans, seed: int
-) -> dict[int, Matrix]:
+) -> dict[int, Floats]:
     rows = _sent(chosen.selection.kept, train)
-    found: dict[int, Matrix] = {}
+    found: dict[int, Floats] = {}
     at = 0
     for feature in preparation.features:
         if isinstance(feature, TargetFeature):

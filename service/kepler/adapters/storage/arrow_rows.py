@@ -8,17 +8,15 @@ numeric half-way is read again from the start.
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kepler.adapters.storage import arrow_numpy
-from kepler.adapters.storage.arrow_text import booleans, column_text
+from kepler.adapters.storage.arrow_text import booleans, column_text, pc
 from kepler.adapters.storage.csv_fragments import render_outputs, render_text
 from kepler.core.datasets import MAX_TRACKED_DISTINCT, TrainingTable, WideText
 from kepler.core.errors import InvalidInput, NotFound
@@ -77,7 +75,7 @@ class ArrowTrainingRows:
         infinite = {name: part.infinite for name, part in numbers.items() if part.infinite}
         return TrainingTable({name: done[name] for name in names}, self.n_rows, infinite, bad)
 
-    def _batches(self):  # type: ignore[no-untyped-def]
+    def _batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         with pa.OSFile(str(self._path)) as source, pa.ipc.open_file(source) as reader:
             at = 0
             for index, size in enumerate(self._sizes):
@@ -211,10 +209,3 @@ class PredictionsFile:
 
     def close(self) -> None:
         self._source.close()
-
-
-def fresh_folder(path: Path) -> Path:
-    """``path`` as an empty folder, whatever lay there."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True, mode=0o700)
-    return path

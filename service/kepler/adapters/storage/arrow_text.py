@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from kepler.core.outputs import NumberOutput, Output
+
+pc: Any = pyarrow.compute  # its functions are made on import, where no type checker sees them
 
 _PLAIN_BELOW = 1e10  # Arrow writes whole numbers below it without exponent and without a point
 

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from kepler.adapters.storage.arrow_text import column_text, scalar
+from kepler.adapters.storage.arrow_text import column_text, pc, scalar
 from kepler.core.outputs import NumberOutput
 from kepler.ports.serving import Scoring
 

@@ -11,10 +11,11 @@ from kepler.adapters.storage.arrow_rows import (
     ArrowTrainingRows,
     PredictionsWriter,
 )
+from kepler.adapters.storage.version_folder import MANIFEST, measure
+from kepler.core.errors import Conflict
 from kepler.core.manifest import Manifest
 
 DRAFT = "model"
-MANIFEST = "manifest.json"
 
 
 class TrainingFolder:
@@ -39,3 +40,14 @@ class TrainingFolder:
 
     def write_manifest(self, manifest: Manifest) -> None:
         (self._folder / DRAFT / MANIFEST).write_bytes(manifest.to_bytes())
+
+    def parent(self, folder: str) -> Manifest:
+        """The manifest of a registered version, once the files beside it are those it names."""
+        path = Path(folder)
+        manifest = Manifest.from_json((path / MANIFEST).read_bytes())
+        if measure(path) != dict(manifest.files):
+            raise Conflict(
+                f"The files of {manifest.name}@{manifest.version} are not those it was registered with",
+                fix="Train it again without partial_fit.",
+            )
+        return manifest
