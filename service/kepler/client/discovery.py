@@ -66,7 +66,7 @@ def _answers(address: Address) -> bool:
 def serve_command(home: Path) -> list[str]:
     """How a client starts a service of its own: any free ports, loopback only."""
     return [
-        sys.executable, "-m", "kepler.adapters.cli.main", "serve",
+        sys.executable, "-m", "kepler", "serve",
         "--home", str(home), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0",
     ]  # fmt: skip
 
