@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ class Job:
     began: float = field(default_factory=time.time)
     parts: list[Table] = field(default_factory=list)
     done: threading.Event = field(default_factory=threading.Event)
-    thread: threading.Thread | None = None
     is_paused: bool = False
     ttl_s: int = 600
 
@@ -47,10 +47,6 @@ class Job:
             self.outcome.table = self.outcome.table.cut(0, self.max_count)
         finally:
             self.done.set()
-
-    def start(self) -> None:
-        self.thread = threading.Thread(target=self.run, name=f"search-{self.sid}", daemon=True)
-        self.thread.start()
 
     def preview_table(self) -> Table:
         """What is there so far."""
@@ -107,11 +103,16 @@ class Jobs:
     def __init__(self, splunkd: Splunkd) -> None:
         self._splunkd = splunkd
         self._jobs: dict[str, Job] = {}
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Job, run: Callable[[], None] | None = None) -> None:
+        """Register the job and run it in a thread of its own."""
+        thread = threading.Thread(target=run or job.run, name=f"search-{job.sid}", daemon=True)
         with self._lock:
             self._jobs[job.sid] = job
+            self._threads = [t for t in self._threads if t.is_alive()] + [thread]
+            thread.start()
 
     def get(self, sid: str) -> Job | None:
         with self._lock:
@@ -129,5 +130,5 @@ class Jobs:
     def stop(self) -> None:
         for job in self.all():
             self.remove(job)
-            if job.thread is not None:
-                job.thread.join(20)
+        for thread in self._threads:
+            thread.join(20)

@@ -26,6 +26,7 @@ def main():
                 module = importlib.import_module(module_name)
                 application = getattr(module, class_name)(script, "")
             result = application.handle(json.loads(line))
+            sys.stdout.flush()
             if isinstance(result, bytes):
                 result = result.decode()
             answer = json.loads(result) if isinstance(result, str) else result

@@ -130,10 +130,15 @@ def _stanza_entry(conf_name: str, stanza: str, owner: App, settings: dict[str, s
 
 
 def properties(splunkd: Splunkd, request: Request, rest: list[str]) -> Response:
-    if rest or request.method != "GET":
+    """The names of confs, or of one conf's stanzas: splunklib asks here whether a conf exists."""
+    if len(rest) > 1 or request.method != "GET":
         raise Refused(404, "The splunkd stand-in lists properties only; use configs/conf-NAME.")
     names = sorted({n for app in splunkd.apps for n in app.conf_names()})
-    return feed(request, "properties", [Entry(n, f"properties/{n}", {}) for n in names])
+    if rest:
+        if rest[0] not in names:
+            raise not_found("properties", rest[0])
+        names = sorted(_stanzas(splunkd, _app_of(splunkd, request), rest[0]))
+    return feed(request, "properties", [Entry(n, "/".join(["properties", *rest, n]), {}) for n in names])
 
 
 # storage/passwords

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .atom import Entry, feed, plain, single
-from .engine import check_search
+from .engine import check_search, run_search
 from .errors import SearchFailed, SplSyntaxError
 from .jobs import Job
 from .render import CONTENT_TYPES, export_parts, render
@@ -95,7 +95,6 @@ def _create(splunkd: Splunkd, request: Request) -> Response:
         job.run()
         return _page(job, request, job.outcome.table, preview=False)
     splunkd.jobs.add(job)
-    job.start()
     if mode == "blocking":
         job.done.wait()
     return plain(request, {"sid": job.sid}, 201)
@@ -164,7 +163,6 @@ def _export(splunkd: Splunkd, request: Request) -> Response:
     """Rows go out as they come; a client that hangs up cancels the search."""
     mode = _mode(request, "xml")
     job = _new_job(splunkd, request)
-    splunkd.jobs.add(job)
     # A bound, so that a slow reader slows the search down instead of filling memory.
     chunks: queue.Queue[Table | None] = queue.Queue(maxsize=4)
     gone = threading.Event()
@@ -176,8 +174,6 @@ def _export(splunkd: Splunkd, request: Request) -> Response:
                 return
 
     def run() -> None:
-        from .engine import run_search
-
         try:
             run_search(job.context, job.outcome, put)
         finally:
@@ -190,8 +186,7 @@ def _export(splunkd: Splunkd, request: Request) -> Response:
                 chunks.put(None, timeout=0.5)
                 return
 
-    job.thread = threading.Thread(target=run, name=f"export-{job.sid}", daemon=True)
-    job.thread.start()
+    splunkd.jobs.add(job, run)
 
     def tables() -> Iterator[Table]:
         while (table := chunks.get()) is not None:

@@ -270,6 +270,10 @@ class CommandProcess:
         self._stderr.join(_EXIT_GRACE_S)
         return code
 
+    def abort(self) -> None:
+        """Kill it from another thread: the exchange that waits sees end of output and cleans up."""
+        self._process.kill()
+
     def kill(self) -> None:
         self._process.kill()
         self.close()

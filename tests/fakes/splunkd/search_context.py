@@ -74,4 +74,4 @@ class SearchContext:
     def cancel(self) -> None:
         self.cancelled.set()
         for process in list(self.processes):
-            process.kill()
+            process.abort()
