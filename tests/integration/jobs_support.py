@@ -64,8 +64,6 @@ def running(
 
 
 def ended(runner: DbosJobRunner, job_id: str, timeout_s: float = 30.0) -> JobRecord:
-    record = runner.get(job_id)
-    for record in runner.watch(job_id, timeout_s):
-        pass
+    *_, record = runner.watch(job_id, timeout_s)
     assert record.state.final, f"job {job_id} is {record.state} after {timeout_s} s"
     return record

@@ -24,6 +24,7 @@ def train_in_folder(folder: Path, run: Run) -> TrainOutcome:
     spec = TrainSpec.from_json((folder / "spec.json").read_text("utf-8"))
     do = spec.params
     if "effects" in do:
+        refuse_overlap(Path(do["effects"]), spec.job_id)
         append(Path(do["effects"]), f"begin {spec.job_id} {os.getpid()}")
     if "facts" in do:
         Path(do["facts"]).write_text(json.dumps(facts(run)))
@@ -66,6 +67,16 @@ def facts(run: Run) -> dict[str, object]:
         "cwd": os.getcwd(),
         "forked_from_grpc": "grpc" in sys.modules,
     }
+
+
+def refuse_overlap(effects: Path, job_id: str) -> None:
+    """Write down when an earlier process that trained the same job is alive."""
+    for line in effects.read_text().splitlines() if effects.exists() else ():
+        what, of, pid = line.split()
+        if what == "begin" and of == job_id and Path(f"/proc/{pid}/cmdline").exists():
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if __file__.encode() in command:
+                append(effects, f"overlap {job_id} {pid}")
 
 
 def is_open(fd: int) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 
-from kepler.core.errors import InternalError, Overloaded, Unavailable
+from kepler.core.errors import InvalidInput, Overloaded, Unavailable
 from kepler.core.jobs import Failure, JobRecord, JobState, Notice
 
 _FINAL = [state.value for state in JobState if state.final]
@@ -221,17 +221,17 @@ def open_engine(url: str, sqlite_file: Path) -> sa.Engine:
 
 
 def postgres_url(url: str) -> sa.URL:
-    """``url`` for SQLAlchemy with psycopg 3. Raises `InternalError` when it is none."""
+    """``url`` for SQLAlchemy with psycopg 3. Raises `InvalidInput` when it is none."""
     try:
         parsed = sa.make_url(url)
     except exc.ArgumentError as error:
-        raise InternalError(
+        raise InvalidInput(
             "The database address for jobs cannot be read",
             fix="Write it as postgresql://USER@HOST:PORT/DATABASE",
         ) from error
     if parsed.get_backend_name() in ("postgres", "postgresql"):
         return parsed.set(drivername="postgresql+psycopg")
-    raise InternalError(
+    raise InvalidInput(
         f"Jobs cannot be kept in a {parsed.get_backend_name()} database",
         fix="Leave the address empty for SQLite or write postgresql://USER@HOST:PORT/DATABASE",
     )
