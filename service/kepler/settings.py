@@ -48,6 +48,15 @@ CLIENT_VARIABLES = {
     "KEPLER_CA_FILE": "PEM authorities of the service's certificate; setting it asks for TLS.",
     "KEPLER_CLIENT_CERT_FILE": "PEM certificate that a client shows where the service asks for one (mTLS).",
     "KEPLER_CLIENT_KEY_FILE": "PEM private key of that certificate.",
+    "KEPLER_SPLUNK_HOST": "Splunk's host, for `kepler extract` and kp.data.from_splunk.",
+    "KEPLER_SPLUNK_PORT": "Splunk's management port; 8089 unless set.",
+    "KEPLER_SPLUNK_SCHEME": "https, or http for a test installation.",
+    "KEPLER_SPLUNK_USERNAME": "User that logs in to Splunk.",
+    "KEPLER_SPLUNK_PASSWORD": "That user's password.",
+    "KEPLER_SPLUNK_TOKEN": "Splunk authentication token instead of user and password.",
+    "KEPLER_SPLUNK_APP": "Splunk app to search in.",
+    "KEPLER_SPLUNK_CA_FILE": "PEM authorities of the certificate of Splunk's management port.",
+    "KEPLER_SPLUNK_VERIFY": "false leaves the certificate of Splunk's management port unchecked.",
 }
 TLS_HOW = "Set tls.cert_file and tls.key_file (`kepler tls init` makes a pair to try)"
 TEST_PREFIX = "KEPLER_TEST_"
