@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kepler.sdk import algorithms, connect, data, job, jobs, models, predict, score, summary, train
+    from kepler.sdk import connect, data, job, jobs, models, predict, score, summary, train
 
 __all__ = [
     "__version__",
-    "algorithms",
     "connect",
     "data",
     "job",

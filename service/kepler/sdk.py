@@ -31,7 +31,6 @@ __all__ = [
     "Predictions",
     "Session",
     "TrainedModel",
-    "algorithms",
     "connect",
     "data",
     "job",
@@ -230,11 +229,6 @@ def jobs(state: str = "", *, limit: int = 100) -> list[JobRecord]:
 def job(job_id: str) -> JobRecord:
     """See `Session.job`."""
     return _session().job(job_id)
-
-
-def algorithms(name: str = "") -> list[AlgorithmDescription]:
-    """See `Session.algorithms`."""
-    return _session().algorithms(name)
 
 
 def score(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from kepler.client.records import AlgorithmDescription
 from kepler.core.errors import InvalidInput
 
 SHORTCUTS: dict[str, tuple[str, ...]] = {
@@ -42,8 +43,15 @@ _FOLDED = {name.replace("_", ""): names for name, names in SHORTCUTS.items()}
 TASKS = ("classification", "regression")
 
 
-def canonical(algorithm: str, task: str, guess: Callable[[], tuple[str, str]]) -> tuple[str, str]:
+def canonical(
+    algorithm: str,
+    task: str,
+    guess: Callable[[], tuple[str, str]],
+    known: Callable[[], Iterable[AlgorithmDescription]] = tuple,
+) -> tuple[str, str]:
     """Canonical name for ``algorithm`` and a sentence when something was chosen; other names pass as they are.
+
+    ``guess`` looks at the target; ``known`` asks the service, whose aliases may mean two algorithms as well.
 
     >>> canonical("lightgbm", "regression", lambda: ("", ""))
     ('LightGBMRegressor', '')
@@ -54,6 +62,8 @@ def canonical(algorithm: str, task: str, guess: Callable[[], tuple[str, str]]) -
         raise InvalidInput(f"There is no task {task!r}", fix=f"Use auto, {' or '.join(TASKS)}")
     names = _FOLDED.get(algorithm.replace("_", "").replace("-", "").lower())
     if names is None:
+        names = _sharing(algorithm, known())
+    if names is None:
         return algorithm, ""
     if len(names) == 1:
         return names[0], ""
@@ -63,3 +73,16 @@ def canonical(algorithm: str, task: str, guess: Callable[[], tuple[str, str]]) -
     chosen = names[TASKS.index(task)]
     other = TASKS[1 - TASKS.index(task)]
     return chosen, f"{chosen} was taken, for {why}; task={other!r} takes the other."
+
+
+def _sharing(alias: str, known: Iterable[AlgorithmDescription]) -> tuple[str, str] | None:
+    """The classifier and the regressor that share ``alias``, if just these two do."""
+    by_task = {
+        task: item.name
+        for item in known
+        if alias.lower() in (other.lower() for other in item.aliases)
+        for task in item.tasks
+    }
+    if set(by_task) != set(TASKS):
+        return None
+    return by_task[TASKS[0]], by_task[TASKS[1]]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias, overload
 
 from kepler.client import KeplerClient
-from kepler.client.records import Table, TrainOrder, TrainTicket
+from kepler.client.records import AlgorithmDescription, Table, TrainOrder, TrainTicket
 from kepler.core.errors import Cancelled, InternalError, InvalidInput, NotReady
 from kepler.core.jobs import JobRecord, JobState, Notice
 from kepler.sdk_algorithms import SHORTCUTS, canonical
@@ -238,6 +238,10 @@ class Train:
     def __init__(self, client: Callable[[], KeplerClient]) -> None:
         self._client = client
 
+    def algorithms(self, name: str = "") -> list[AlgorithmDescription]:
+        """Algorithms that can be trained, with their parameters; one when ``name`` is given."""
+        return self._client().algorithms(name)
+
     def __getattr__(self, name: str) -> Shortcut:
         if name.startswith("_"):
             raise AttributeError(name)
@@ -245,10 +249,10 @@ class Train:
         for known in self._client().algorithms():
             if folded in (item.replace("_", "").lower() for item in (known.name, *known.aliases)):
                 return Shortcut(known.name, self)
-        raise AttributeError(f"the service has no algorithm {name!r}; see kp.algorithms()")
+        raise AttributeError(f"the service has no algorithm {name!r}; see kp.train.algorithms()")
 
     def __dir__(self) -> list[str]:
-        return sorted(SHORTCUTS)
+        return sorted({"algorithms", *SHORTCUTS})
 
     def __call__(
         self,
@@ -283,7 +287,7 @@ class Train:
         data
             A data source, the path of a CSV file, or a table in memory.
         algorithm
-            ``LogisticRegression``, ``lightgbm``, ``sklearn.linear_model.Lars``, ...; see ``kp.algorithms()``.
+            ``LogisticRegression``, ``lightgbm``, ``sklearn.linear_model.Lars``, ...; see ``kp.train.algorithms()``.
         target
             Column to predict; empty for clustering, anomalies and transformations.
         features
@@ -332,7 +336,7 @@ class Train:
         """
         source = as_source(data)
         client = self._client()
-        algorithm, said = canonical(algorithm, task, lambda: guess_task(source, target))
+        algorithm, said = canonical(algorithm, task, lambda: guess_task(source, target), client.algorithms)
         order = TrainOrder(
             algorithm=algorithm,
             columns=source.columns,

@@ -214,7 +214,12 @@ class ServiceDouble(
         return training_pb2.ListAlgorithmsResponse(
             algorithms=[
                 training_pb2.Algorithm(
-                    name=name, tasks=[task], description=f"{name}, as known.", params=[param], available=True
+                    name=name,
+                    aliases=["rf"] if name.startswith("RandomForest") else [],
+                    tasks=[task],
+                    description=f"{name}, as known.",
+                    params=[param],
+                    available=True,
                 )
                 for name, task in ALGORITHMS.items()
                 if request.name in ("", name)

@@ -102,6 +102,14 @@ def test_many_whole_numbers_are_values(session: Session, service: ServiceDouble)
     assert service.seen[0].algorithm == "RandomForestRegressor"
 
 
+def test_an_alias_that_the_service_shares_between_two_is_decided_too(
+    session: Session, service: ServiceDouble
+) -> None:
+    kp.train(ROWS, algorithm="RF", target="y")
+    kp.train(ROWS, algorithm="rf", target="y", task="regression")
+    assert [item.algorithm for item in service.seen] == ["RandomForestClassifier", "RandomForestRegressor"]
+
+
 def test_algorithms_of_the_service_are_shortcuts_too(session: Session, service: ServiceDouble) -> None:
     kp.train.KMeans(ROWS)
     session.train.random_forest_classifier(ROWS, target="y")
@@ -222,9 +230,10 @@ def test_models_jobs_and_the_rest(session: Session) -> None:
     assert [job.id for job in kp.jobs(limit=1)] == ["job-2"]
     assert kp.job("job-1").rows == 3
     assert kp.summary("app:m").to_dicts() == [{"feature": "a", "coefficient": "1.5"}]
-    assert kp.algorithms("KMeans")[0].tasks == ("clustering",)
+    assert kp.train.algorithms("KMeans")[0].tasks == ("clustering",)
     table = kp.score(ROWS, method="accuracy_score", actual="a", predicted=["y"], params={"normalize": True})
     assert table.rows == (("accuracy_score", "0"),)
+    assert session.algorithms("KMeans") == kp.train.algorithms("KMeans")
     assert session.delete("app:m") == (2, 1)
     assert session.who_am_i().user == "ana"
     assert session.client.address in repr(session)

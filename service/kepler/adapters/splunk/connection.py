@@ -58,20 +58,20 @@ class SplunkAccess:
         """
 
         def setting(name: str) -> str:
-            return environment.get(f"KEPLER_SPLUNK_{name}", "")
+            return environment.get(name, "")
 
-        host = host or setting("HOST")
+        host = host or setting("KEPLER_SPLUNK_HOST")
         if not host:
             raise InvalidInput("It is not said where Splunk is", fix="Give a host or set KEPLER_SPLUNK_HOST")
-        port_text = str(port) if port else setting("PORT") or "8089"
+        port_text = str(port) if port else setting("KEPLER_SPLUNK_PORT") or "8089"
         if not port_text.isdigit() or not 0 < int(port_text) < 65_536:
             raise InvalidInput(f"{port_text[:40]!r} is no port", fix="Correct KEPLER_SPLUNK_PORT")
-        verify_text = setting("VERIFY").lower()
+        verify_text = setting("KEPLER_SPLUNK_VERIFY").lower()
         if verify_text not in ("", *_TRUE, *_FALSE):
             raise InvalidInput(
                 f"{verify_text[:40]!r} is not true or false", fix="Correct KEPLER_SPLUNK_VERIFY"
             )
-        scheme = scheme or setting("SCHEME") or "https"
+        scheme = scheme or setting("KEPLER_SPLUNK_SCHEME") or "https"
         if scheme not in ("http", "https"):
             raise InvalidInput(
                 f"{scheme[:40]!r} is no scheme", fix="Use https, or http for a test installation"
@@ -80,11 +80,11 @@ class SplunkAccess:
             host=host,
             port=int(port_text),
             scheme=scheme,
-            username=username or setting("USERNAME"),
-            password=password or setting("PASSWORD"),
-            token=token or setting("TOKEN"),
-            app=app or setting("APP"),
-            ca_file=ca_file or setting("CA_FILE"),
+            username=username or setting("KEPLER_SPLUNK_USERNAME"),
+            password=password or setting("KEPLER_SPLUNK_PASSWORD"),
+            token=token or setting("KEPLER_SPLUNK_TOKEN"),
+            app=app or setting("KEPLER_SPLUNK_APP"),
+            ca_file=ca_file or setting("KEPLER_SPLUNK_CA_FILE"),
             verify=verify and verify_text not in _FALSE,
         )
         if not found.token and not (found.username and found.password):
