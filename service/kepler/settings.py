@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     def _check_database(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
         if url and not url.startswith(("postgresql://", "postgresql+psycopg://")):
-            raise ValueError("write it as postgresql://USER:PASSWORD@HOST/NAME, or leave it empty for SQLite")
+            raise ValueError("Write it as postgresql://USER:PASSWORD@HOST/NAME, or leave it empty for SQLite")
         return value
 
     @model_validator(mode="after")
@@ -306,7 +306,7 @@ def _explained(error: ValidationError, sources: Mapping[str, Mapping[str, Any]])
     reason = first["msg"].removeprefix("Value error, ")
     if not path:
         return InvalidInput(reason)
-    return InvalidInput(f"The setting {key!r}{where} is not valid", cause=reason[:1].upper() + reason[1:])
+    return InvalidInput(f"The setting {key!r}{where} is not valid", cause=reason)
 
 
 def _has(values: Mapping[str, Any], path: list[str]) -> bool:

@@ -136,7 +136,7 @@ def split_address(address: str) -> tuple[str, int]:
     if not colon or not host or not (port.isascii() and port.isdigit()) or (":" in host and not bracketed):
         raise ValueError(f"{address[:100]!r} is not HOST:PORT, for example 127.0.0.1:8790 or [::1]:8790")
     if int(port) > 65535:
-        raise ValueError(f"port {port[:10]} is above 65535")
+        raise ValueError(f"Port {port[:10]} is above 65535")
     return host.strip("[]"), int(port)
 
 

@@ -30,7 +30,7 @@ def create_app(
     metrics: ServiceMetrics,
     tokens: TokenStore | None,
     *,
-    version: str = "",
+    version: str = "0",
     loopback: bool = True,
     allowed_hosts: Collection[str] = (),
     tls: bool = False,

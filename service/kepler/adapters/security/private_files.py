@@ -17,7 +17,10 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 def private_folder(folder: Path) -> Path:
     """Make ``folder`` with mode 0700 where it is missing; an existing one keeps its mode."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, folder) from error
     return folder
 
 

