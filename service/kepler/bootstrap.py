@@ -23,11 +23,11 @@ from kepler.adapters.mlflow.store import MlflowModelStore
 from kepler.adapters.scoring.methods import SklearnScoring
 from kepler.adapters.security.home import HomeSecurity
 from kepler.adapters.security.tls import load_server_credentials
-from kepler.adapters.storage.csv_slices import ArrowRowSpools
 from kepler.adapters.storage import version_folder
+from kepler.adapters.storage.csv_slices import ArrowRowSpools
 from kepler.adapters.telemetry.metrics import ServiceMetrics
 from kepler.core.manifest import Manifest
-from kepler.serving.cache import WarmModelCache
+from kepler.serving.cache import ModelCache
 from kepler.serving.loader import FolderModelLoader
 from kepler.settings import Settings
 from kepler.usecases.manage import IssueTokens, ManageJobs, ManageModels
@@ -63,7 +63,7 @@ class Parts:
     models: MlflowModelStore
     jobs: DbosJobRunner
     worker: ProcessTrainWorker
-    cache: WarmModelCache
+    cache: ModelCache
     metrics: ServiceMetrics
     grpc_server: GrpcServer
     predict_pool: ThreadPoolExecutor
@@ -111,9 +111,12 @@ def build(settings: Settings) -> Parts:
     algorithms = plugins.default_registry()
 
     def verify(folder: Path) -> Manifest:
-        return version_folder.verify(folder, security.signer)
+        return version_folder.verify_folder(folder, security.signer)
 
-    cache = WarmModelCache(
+    def read_manifest(folder: Path) -> Manifest:
+        return version_folder.read_manifest(folder, security.signer)
+
+    cache = ModelCache(
         FolderModelLoader(SafeModelFormats(), verify), max_bytes=settings.predict.cache_mb * _MIB
     )
     predict_pool = ThreadPoolExecutor(settings.predict.threads, thread_name_prefix="kepler-predict")
@@ -145,7 +148,7 @@ def build(settings: Settings) -> Parts:
         prediction,
         TrainingServicer(train, manage_jobs, jobs, algorithms, work_pool),
         JobServicer(manage_jobs, jobs, work_pool),
-        ModelServicer(ManageModels(models, audit), SummarizeModel(verify), work_pool),
+        ModelServicer(ManageModels(models, audit), SummarizeModel(read_manifest), work_pool),
         AuthServicer(IssueTokens(tokens, audit), work_pool, tls=settings.tls.enabled),
     )
     calls = CallContext(tokens, metrics, settings.predict.idle_timeout_s)

@@ -21,9 +21,8 @@ import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from grpc_status import rpc_status
 
-from kepler.client.errors import status_from_error
+from kepler.client.errors import STATUS_METADATA, status_from_error
 from kepler.core.errors import Denied, InternalError, InvalidInput, KeplerError, TimedOut, Unauthenticated
 from kepler.ports.security import CAPABILITIES as ALL_CAPABILITIES
 from kepler.ports.security import Principal, TokenStore
@@ -116,8 +115,8 @@ def _decode(kind: type[Message], data: bytes) -> Message:
         ) from error
 
 
-async def _fail(context: grpc.aio.ServicerContext[Any, Any], method: str, error: BaseException) -> str:
-    """Abort the call with ``error``; gives the status code's name. Raises grpc's AbortError."""
+async def _fail(context: grpc.aio.ServicerContext[Any, Any], method: str, error: BaseException) -> None:
+    """Abort the call with ``error``. Raises grpc's AbortError."""
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         error = TimedOut("The client sent nothing for too long", fix="Run the search again.")
     if not isinstance(error, KeplerError):
@@ -128,8 +127,7 @@ async def _fail(context: grpc.aio.ServicerContext[Any, Any], method: str, error:
             fix=f"Look for {error_id} in the service's log.",
         )
     code, status = status_from_error(error)
-    await context.abort_with_status(rpc_status.to_status(status))
-    return code.name
+    await context.abort(code, status.message, ((STATUS_METADATA, status.SerializeToString()),))
 
 
 def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementation: Callable[..., Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 
 from kepler.core.algorithms import AlgorithmInfo, SummaryTable
 from kepler.core.errors import InvalidInput
@@ -17,7 +18,7 @@ from kepler.v1 import common_pb2, jobs_pb2, models_pb2, prediction_pb2, training
 
 _LEVELS = {"info": common_pb2.Notice.INFO, "warn": common_pb2.Notice.WARN}
 _LEVEL_NAMES = {value: key for key, value in _LEVELS.items()}
-_STATES = {state: jobs_pb2.Job.State.Value(state.name) for state in JobState}
+_STATES: dict[JobState, Any] = {state: jobs_pb2.Job.State.Value(state.name) for state in JobState}
 _STATE_NAMES = {value: key for key, value in _STATES.items()}
 
 
