@@ -87,7 +87,7 @@ def test_xml_results_read_as_by_the_older_reader(service: client.Service) -> Non
     stream = service.jobs.oneshot(
         '| makeresults | eval a="<&>" | stats values(a) as a count | append [| makeresults | table z]'
     )
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="JSONResultsReader"):
         reader = results.ResultsReader(stream)
     assert list(reader) == [{"a": "<&>", "count": "1"}, {}]
 

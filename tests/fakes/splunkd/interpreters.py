@@ -37,7 +37,7 @@ def find_python(version: str | None) -> str:
     Looked for in the variable `KEPLER_PYTHON_3_9` (or `_3_13`), on PATH as `python3.9`, and among the versions
     of pyenv.
     """
-    if version is None or version == "%d.%d" % sys.version_info[:2]:
+    if version is None or version == "{}.{}".format(*sys.version_info):
         return sys.executable
     if os.sep in version:
         # A shim of a version manager may be on PATH and yet start nothing.

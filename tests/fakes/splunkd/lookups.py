@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from .apps import Apps
 from .errors import OutsideTheStandIn, SearchFailed, SplSyntaxError
-from .table import MV_PREFIX, Table, to_csv
+from .table import MV_PREFIX, Table, concat, to_csv
 
 LookupSource = Path | str | Mapping[str, "Path | str | bytes"] | None
 
@@ -65,9 +66,8 @@ class Lookups:
         self, name: str, chunk_rows: int, *, start: int = 0, max_rows: int | None = None
     ) -> Iterator[Table]:
         path = self.find(name)
-        opened = gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
         with (
-            opened as raw,
+            gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as raw,
             io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream,
         ):
             reader = csv.reader(stream)
@@ -86,12 +86,8 @@ class Lookups:
     def write(self, name: str, table: Table, *, append: bool) -> None:
         path = self._folder / name
         if append:
-            from .table import concat
-
-            try:
+            with contextlib.suppress(SearchFailed):
                 table = concat([*self.read(name, 50_000), table])
-            except SearchFailed:
-                pass
         content = to_csv(table)
         path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
 

@@ -115,7 +115,8 @@ class CommandProcess:
             env=env,
             cwd=cwd,
         )
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._in = self._process.stdin
         self._out = self._process.stdout
         os.set_blocking(self._in.fileno(), False)

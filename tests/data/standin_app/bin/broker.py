@@ -31,6 +31,6 @@ class Broker(PersistentServerConnectionApplication):
             "request": request,
             "asked": self.asked,
             "pid": os.getpid(),
-            "python": "%d.%d" % sys.version_info[:2],
+            "python": "{}.{}".format(*sys.version_info),
         }
         return {"payload": facts, "status": 200}

@@ -15,7 +15,6 @@ for part in range(parts):
     message, body = chunks.read()
     if message is None:
         sys.exit(0)
-    lines = ["n,part,asked"] + [
-        '%d,%d,"%s"' % (i, part, body.decode().strip().replace('"', '""')) for i in range(count)
-    ]
+    asked = body.decode().strip().replace('"', '""')
+    lines = ["n,part,asked", *(f'{i},{part},"{asked}"' for i in range(count))]
     chunks.write({"finished": part == parts - 1}, ("\r\n".join(lines) + "\r\n").encode())

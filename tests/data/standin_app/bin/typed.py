@@ -29,22 +29,22 @@ while True:
         facts = {
             "argv": sys.argv[1:],
             "env": sorted(os.environ),
-            "version": "%d.%d" % sys.version_info[:2],
+            "version": "{}.{}".format(*sys.version_info),
             "getinfo": metadata,
             "header": header,
             "n_rows": len(rows),
         }
         header, rows = ["facts"], [[json.dumps(facts)]]
     if "add" in options:
-        header = header + [options["add"]]
-        rows = [row + [str(i)] for i, row in enumerate(rows)]
+        header = [*header, options["add"]]
+        rows = [[*row, str(i)] for i, row in enumerate(rows)]
     if options.get("drop") == "odd":
         rows = rows[::2]
     if "keep" in options:
         places = [header.index(n) for n in options["keep"].split(",")]
         header, rows = [header[p] for p in places], [[row[p] for p in places] for row in rows]
     out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\n").writerows([header] + rows if header else rows)
+    csv.writer(out, lineterminator="\n").writerows([header, *rows] if header else rows)
     chunks.write({"finished": message["finished"]}, out.getvalue().encode())
     if message["finished"]:
         sys.exit(0)
