@@ -93,6 +93,12 @@ class FolderModelLoader:
     def load(self, folder: Path, full_name: str) -> ServedModel:
         """Raises `Conflict` when the model does not give the answers it gave when it was made."""
         manifest = self._verify(folder)
+        holds = f"{manifest.name}@{manifest.version}"
+        if manifest.name and holds != full_name:
+            raise Conflict(
+                f"The folder of model {full_name} holds {holds}",
+                fix="Restore the service's home from a backup, or train the model again.",
+            )
         scorer = self._formats.load(manifest.model, folder, threads=self._threads)
         golden = manifest.golden
         if golden.inputs:
