@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from fakes.model_store import InMemoryModelStore
 from fakes.service_parts import MemoryAudit, MemoryJobs
-
 from kepler.core.errors import Conflict, InvalidInput, NotFound
 from kepler.core.jobs import JobState
 from kepler.core.training import SearchContext, TrainOutcome, TrainSpec

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from fakes.model_store import InMemoryModelStore
 from fakes.service_parts import IdleWorker, MemoryAudit, MemoryJobs, MemorySpools
-
 from kepler.core.errors import InvalidInput, NotFound, Overloaded
 from kepler.core.training import SearchContext, TrainOrder, TrainOutcome, TrainSpec
 from kepler.ports.security import CAPABILITIES, Principal
@@ -17,7 +17,7 @@ from kepler.usecases.identity import Caller, caller_of
 from kepler.usecases.train import TrainLimits, TrainModel
 
 ANA = caller_of(
-    Principal("ana", frozenset(CAPABILITIES) - {"admin"}, "t1"), user="", app="search", search=None
+    Principal("ana", frozenset(CAPABILITIES) - {"admin"}, "t1"), user="", app="search", search=SearchContext()
 )
 ORDER = TrainOrder("LogisticRegression", ("y", "a", "b", "_time"), ("*",), target="y", into="m")
 
@@ -161,5 +161,5 @@ def test_callers_names_become_legal_parts():
     open_door = Principal("", frozenset(CAPABILITIES))
     caller = caller_of(open_door, user="ana@corp.example", app="", search=SearchContext())
     assert (caller.user, caller.app) == ("ana_corp.example", "search")
-    assert caller_of(open_door, user="...", app="x", search=None).user == "local"
+    assert caller_of(open_door, user="...", app="x", search=SearchContext()).user == "local"
     assert isinstance(caller, Caller)
