@@ -74,7 +74,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def migrated_postgres(postgres_url: str) -> Iterator[str]:  # noqa: F811 (the fixture)
     """A cluster whose database ``migrated`` has MLflow's tables, made once by its migrations."""
     with fresh_database(postgres_url, "migrated") as url:
-        schema.migrate(database_url(url))
+        schema.migrate_here(database_url(url))  # in this process: MLflow is imported once for all tests
         yield postgres_url
 
 

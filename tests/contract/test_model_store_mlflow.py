@@ -18,7 +18,7 @@ from fakes.model_store import make_outcome, make_spec, write_draft
 from fakes.signer import FakeSigner
 from kepler.adapters.mlflow import schema
 from kepler.adapters.mlflow.store import MlflowModelStore
-from kepler.core.errors import Conflict, NotFound, NotReady
+from kepler.core.errors import Conflict, NotFound, NotReady, Overloaded, Unavailable
 from kepler.core.names import ModelName, parse_ref
 from kepler.core.versions import VersionRecord
 
@@ -86,7 +86,6 @@ def test_mlflows_client_sees_our_versions_aliases_metrics_and_params(
     assert versions[1].tags["kepler.algorithm"] == "LinearRegression"
     assert int(client.get_model_version_by_alias("app.search~pump", "prod").version) == 2
     assert client.get_registered_model("app.search~pump").aliases == {"prod": 2, "old": 1}
-    assert int(client.get_latest_versions("app.search~pump")[0].version) == 2
 
     run = client.get_run(second.run_id)
     assert run.data.metrics == {"r2": 0.9, "rmse": 0.25}
@@ -216,6 +215,33 @@ def test_a_table_that_is_not_as_we_know_it_takes_no_row(
         )
     with pytest.raises(NotReady, match="Table registered_model_aliases demands a column kind"):
         store.register(make_spec("j1"), make_outcome(), tmp_path / "j1")
+
+
+@pytest.mark.parametrize(
+    ("said", "error"), [("database or disk is full", Overloaded), ("something else", Unavailable)]
+)
+def test_a_database_that_takes_no_write_leaves_nothing_half_done(
+    store: MlflowModelStore, home: Path, tmp_path: Path, said: str, error: type[Exception]
+) -> None:
+    with closing(sqlite3.connect(home / "mlflow.sqlite")) as db:
+        db.execute(
+            f"CREATE TRIGGER stop BEFORE INSERT ON model_versions BEGIN SELECT RAISE(ABORT, '{said}'); END"
+        )
+    with pytest.raises(error):
+        train(store, tmp_path, "j1")
+    with closing(sqlite3.connect(home / "mlflow.sqlite")) as db:
+        for table in ("runs", "metrics", "params", "registered_models", "experiments"):
+            assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+        db.execute("DROP TRIGGER stop")
+    made = store.register(make_spec("j1"), make_outcome(metrics=()), tmp_path / "gone")
+    assert (made.version, made.metrics) == (1, ())
+
+
+def test_a_read_that_fails_says_the_store_does_not_answer(store: MlflowModelStore, home: Path) -> None:
+    with closing(sqlite3.connect(home / "mlflow.sqlite")) as db:
+        db.execute("ALTER TABLE model_version_tags RENAME TO away")
+    with pytest.raises(Unavailable, match="does not answer"):
+        store.list_models()
 
 
 def test_serving_a_model_never_imports_mlflow(tmp_path: Path) -> None:

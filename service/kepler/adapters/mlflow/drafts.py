@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kepler.adapters.mlflow.record import user_tags
+from kepler.adapters.mlflow.record import shared_tags, user_tags
 from kepler.adapters.storage import version_folder
 from kepler.core.names import ModelName
 from kepler.core.training import TrainOutcome, TrainSpec
@@ -38,8 +38,8 @@ def run_tags(spec: TrainSpec) -> dict[str, str]:
         "kepler.search": spec.search.search,
         "kepler.trace_id": spec.search.trace_id,
         "kepler.data_sha256": spec.data_sha256,
-        **user_tags(spec.tags),
     }
+    shown |= shared_tags(user_tags(spec.tags))
     return {key: value for key, value in shown.items() if value}
 
 

@@ -7,7 +7,7 @@ in the middle of a registration leaves nothing that a search could meet.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def user_tags(tags: Iterable[str]) -> dict[str, str]:
 
 
 def mlflow_tags(record: VersionRecord) -> dict[str, str]:
-    """What MLflow's own pages and searches should find; never a key that Kepler or MLflow means otherwise."""
+    """What MLflow's own pages and searches should find."""
     shown = {
         "kepler.algorithm": record.algorithm,
         "kepler.task": record.task,
@@ -83,12 +83,16 @@ def mlflow_tags(record: VersionRecord) -> dict[str, str]:
         "kepler.format": record.format,
         "kepler.manifest_sha256": record.manifest_sha256,
     }
-    own = {
+    return {key: value[:_MAX_VALUE] for key, value in {**shared_tags(record.tags), **shown}.items()}
+
+
+def shared_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """The user's tags without those whose key MLflow refuses, or Kepler or MLflow means otherwise."""
+    return {
         key: value
-        for key, value in record.tags.items()
+        for key, value in tags.items()
         if not key.startswith(_OWN_PREFIXES) and mlflow_key(key) == key
     }
-    return {key: value[:_MAX_VALUE] for key, value in {**shown, **own}.items()}
 
 
 def mlflow_key(key: str) -> str:
