@@ -207,6 +207,15 @@ def test_metrics_are_aggregated(splunkd: Splunkd, service: client.Service) -> No
     assert rows == [{"host": "h0", "load": "1"}, {"host": "h1", "load": "2"}]
     rows, _ = read(service.jobs.oneshot("| mstats max(cpu.load) where index=m span=2m", output_mode="json"))
     assert [r["_time"] for r in rows] == ["0.000", "120.000"]
+    splunkd.events.add_metric("cpu.idle", 7, index="m", time_s=1.0, dims={"host": "h0"})
+    starred = '| mstats avg("cpu.*") WHERE index="m" span=1h BY "host"'
+    rows, _ = read(service.jobs.oneshot(starred, output_mode="json"))
+    assert rows[0] == {"_time": "0.000", "host": "h0", "avg(cpu.idle)": "7", "avg(cpu.load)": "1"}
+    listed = '| mcatalog values(metric_name) AS metric_name WHERE index="m" | mvexpand metric_name'
+    rows, _ = read(service.jobs.oneshot(listed, output_mode="json"))
+    assert rows == [{"metric_name": "cpu.idle"}, {"metric_name": "cpu.load"}]
+    assert read(service.jobs.oneshot('| mstats avg("x") WHERE index="m"', output_mode="json"))[0] == []
+    assert read(service.jobs.oneshot('| mcatalog values(x) WHERE index="none"', output_mode="json"))[0] == []
 
 
 def test_login_sessions_and_context(splunkd: Splunkd) -> None:

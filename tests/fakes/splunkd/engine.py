@@ -13,13 +13,14 @@ from .builtins_rows import ROWS, Chunks, Stage, search_filter
 from .builtins_stats import STATS
 from .custom_stage import CustomStage, refuse_late_generator
 from .errors import OutsideTheStandIn, SearchFailed, SplSyntaxError
-from .events import metrics_stage, search_events_stage
+from .events import search_events_stage
+from .metrics import mcatalog, mstats, mvexpand
 from .search_context import SearchContext
 from .spl import Command, boolean, options_and_rest, split_pipeline
 from .table import Table, concat
 
-GENERATING = {"inputlookup", "makeresults", "mstats"}
-TRANSFORMING = {"stats", "table", "mstats"}
+GENERATING = {"inputlookup", "makeresults", "mcatalog", "mstats"}
+TRANSFORMING = {"mcatalog", "mstats", "stats", "table"}
 
 
 @dataclass
@@ -107,7 +108,9 @@ CONTEXT_BUILTINS: dict[str, Callable[[Any, Command], Stage]] = {
     **STATS,
     "append": append,
     "inputlookup": inputlookup,
-    "mstats": metrics_stage,
+    "mcatalog": mcatalog,
+    "mstats": mstats,
+    "mvexpand": mvexpand,
     "outputlookup": outputlookup,
 }
 

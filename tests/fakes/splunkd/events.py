@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .builtins_rows import Chunks, Stage
-from .builtins_stats import aggregate_table, parse_aggregates
 from .errors import OutsideTheStandIn, SplSyntaxError
 from .search_terms import parse_terms
 from .spl import Command
@@ -24,8 +23,8 @@ from .table import Table, text
 if TYPE_CHECKING:
     from .search_context import SearchContext
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_UNIT_NAMES = {
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+UNIT_NAMES = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), "m"),
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
@@ -67,13 +66,13 @@ def parse_time(written: str | float | None, now: float) -> float:
     moment, position = now, 0
     while position < len(value):
         match = _RELATIVE.match(value, position)
-        unit = _UNIT_NAMES.get(match[2] or match[3]) if match else None
+        unit = UNIT_NAMES.get(match[2] or match[3]) if match else None
         if match is None or unit is None:
             raise SplSyntaxError(f"Invalid time modifier '{written}'.")
         if match[3]:
-            moment = moment // _UNITS[unit] * _UNITS[unit]
+            moment = moment // UNITS[unit] * UNITS[unit]
         else:
-            moment += float(match[1] + ("1" if len(match[1]) == 1 else "")) * _UNITS[unit]
+            moment += float(match[1] + ("1" if len(match[1]) == 1 else "")) * UNITS[unit]
         position = match.end()
     return moment
 
@@ -88,7 +87,7 @@ class Event:
         return dict(self.fields)
 
 
-def _time_text(moment: float) -> str:
+def time_text(moment: float) -> str:
     return f"{moment:.3f}"
 
 
@@ -126,7 +125,7 @@ class EventStore:
             event if isinstance(event, str) else json.dumps(event, separators=(",", ":"), ensure_ascii=False)
         )
         row = {
-            "_time": _time_text(moment),
+            "_time": time_text(moment),
             "index": index,
             "_raw": raw,
             "host": host,
@@ -162,7 +161,7 @@ class EventStore:
     ) -> None:
         moment = time.time() if time_s is None else time_s
         row = {
-            "_time": _time_text(moment),
+            "_time": time_text(moment),
             "index": index,
             "metric_name": name,
             "_value": text(value),
@@ -211,7 +210,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _time_range(context: SearchContext, equals: Mapping[str, str]) -> tuple[float, float]:
+def time_range(context: SearchContext, equals: Mapping[str, str]) -> tuple[float, float]:
     """`earliest=` and `latest=` in the search win over the job's."""
     earliest = parse_time(equals.get("earliest"), context.now) if "earliest" in equals else context.earliest
     latest = parse_time(equals.get("latest"), context.now) if "latest" in equals else context.latest
@@ -221,7 +220,7 @@ def _time_range(context: SearchContext, equals: Mapping[str, str]) -> tuple[floa
 _TIME_TERMS = re.compile(r'(?<!\S)(earliest|latest)\s*=\s*("[^"]*"|\S+)')
 
 
-def _without_time(command_text: str) -> tuple[str, dict[str, str]]:
+def without_time(command_text: str) -> tuple[str, dict[str, str]]:
     given = {m[1]: m[2].strip('"') for m in _TIME_TERMS.finditer(command_text)}
     return _TIME_TERMS.sub("", command_text), given
 
@@ -231,9 +230,9 @@ def search_events_stage(context: SearchContext, command: Command) -> Stage:
 
     Without `index=` it reads `main`, the default index of a new installation (authorize.conf srchIndexesDefault).
     """
-    body, given = _without_time(command.text)
+    body, given = without_time(command.text)
     terms = parse_terms(body)
-    earliest, latest = _time_range(context, given)
+    earliest, latest = time_range(context, given)
     names_index = "index" in terms.fields
 
     def run(_: Chunks) -> Chunks:
@@ -260,38 +259,3 @@ def _event_table(rows: list[dict[str, str]]) -> Table:
     if rows:
         columns["_serial"] = [str(i) for i in range(len(rows))]
     return Table(columns, len(rows))
-
-
-_SPAN = re.compile(r"\bspan=(\d+)([a-z]+)\b")
-
-
-def metrics_stage(context: SearchContext, command: Command) -> Stage:
-    """`mstats avg(cpu.load) [as x] where index=m [by dim] [span=1m]`, one metric name per function."""
-    body, given = _without_time(command.text)
-    span_match = _SPAN.search(body)
-    span = int(span_match[1]) * _UNITS[_UNIT_NAMES[span_match[2]]] if span_match else 0.0
-    body = _SPAN.sub("", body)
-    parts = re.split(r"\b(where|by)\b", body, flags=re.IGNORECASE)
-    clauses = {parts[i].lower(): parts[i + 1] for i in range(1, len(parts) - 1, 2)}
-    where, by_text = clauses.get("where", ""), clauses.get("by", "")
-    head = Command("mstats", parts[0] + (f" by {by_text}" if by_text else ""))
-    aggregates, by = parse_aggregates(head.words, "mstats")
-    terms = parse_terms(where)
-    earliest, latest = _time_range(context, given)
-
-    def run(_: Chunks) -> Chunks:
-        wanted = {a.field for a in aggregates}
-        rows: list[dict[str, str]] = []
-        for point in context.events.between(earliest, latest, metrics=True):
-            row = point.row()
-            if row["metric_name"] not in wanted or not terms.test(lambda name, row=row: row.get(name, "")):
-                continue
-            row[row["metric_name"]] = row["_value"]
-            if span:
-                row["_time"] = _time_text(point.time // span * span)
-            rows.append(row)
-        names = list(dict.fromkeys([*wanted, *by, "_time"]))
-        table = Table({n: [row.get(n, "") for row in rows] for n in names}, len(rows))
-        yield aggregate_table(table, aggregates, [*(["_time"] if span else []), *by])
-
-    return run

@@ -7,16 +7,13 @@ are numeric, as in Splunk's Search Reference ("eval", "Comparison and conditiona
 from __future__ import annotations
 
 import math
-import random
 import re
-import time
 from collections.abc import Callable
-from typing import Any
 
 from .errors import OutsideTheStandIn, SplSyntaxError
-from .table import Table, number_text
+from .expression_functions import FUNCTIONS, Value, like, number, shown
+from .table import Table
 
-Value = Any
 Getter = Callable[[str], str]
 Expression = Callable[[Getter], Value]
 
@@ -30,29 +27,6 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-
-
-def number(value: Value) -> float | None:
-    """The value as a number, or None when it is none."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, (int, float)):
-        return float(value)
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def shown(value: Value) -> str:
-    """The value as a field's text."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "True" if value else "False"
-    if isinstance(value, float):
-        return number_text(value)
-    return str(value)
 
 
 class _Parser:
@@ -135,7 +109,7 @@ class _Parser:
             return self._in(left)
         if self._word("LIKE"):
             right = self.sum_()
-            return lambda get: _like(left(get), right(get))
+            return lambda get: like(left(get), right(get))
         return left
 
     def _in(self, left: Expression) -> Expression:
@@ -210,7 +184,7 @@ class _Parser:
         lazy = _LAZY.get(name.lower())
         if lazy is not None:
             return lazy(arguments)
-        function = _FUNCTIONS.get(name.lower())
+        function = FUNCTIONS.get(name.lower())
         if function is None:
             raise OutsideTheStandIn(f"the function {name}() of '{self._command}'")
 
@@ -286,14 +260,6 @@ def _arithmetic(op: str, a: Expression, b: Expression) -> Expression:
     return compute
 
 
-def _like(value: Value, pattern: Value) -> Value:
-    if value is None or pattern is None:
-        return None
-    parts = {"%": ".*", "_": "."}
-    regex = "".join(parts.get(c, re.escape(c)) for c in shown(pattern))
-    return re.fullmatch(regex, shown(value), re.DOTALL) is not None
-
-
 def _if(arguments: list[Expression]) -> Expression:
     test, yes, no = arguments
     return lambda get: yes(get) if _truth(test(get)) else no(get)
@@ -323,73 +289,6 @@ def _coalesce(arguments: list[Expression]) -> Expression:
 
 
 _LAZY: dict[str, Callable[[list[Expression]], Expression]] = {"if": _if, "case": _case, "coalesce": _coalesce}
-
-
-def _number_or_fail(value: Value) -> float:
-    found = number(value)
-    if found is None:
-        raise TypeError("not a number")
-    return found
-
-
-def _round(value: Value, digits: Value = 0.0) -> Value:
-    x = _number_or_fail(value)
-    n = int(digits)
-    # Splunk rounds half away from zero (Search Reference, "round").
-    scaled = math.floor(abs(x) * 10**n + 0.5) / 10**n
-    rounded = math.copysign(scaled, x)
-    return f"{rounded:.{n}f}" if n > 0 else rounded
-
-
-def _substr(value: Value, start: Value, length: Value = None) -> Value:
-    text_, i = shown(value), int(start)
-    begin = i - 1 if i > 0 else max(0, len(text_) + i)
-    return text_[begin:] if length is None else text_[begin : begin + int(length)]
-
-
-def _unary(function: Callable[[float], float]) -> Callable[[Value], Value]:
-    return lambda value: float(function(_number_or_fail(value)))
-
-
-_FUNCTIONS: dict[str, Callable[..., Value]] = {
-    "abs": _unary(abs),
-    "ceil": _unary(math.ceil),
-    "ceiling": _unary(math.ceil),
-    "exp": _unary(math.exp),
-    "false": lambda: False,
-    "floor": _unary(math.floor),
-    "isnotnull": lambda value: value is not None,
-    "isnull": lambda value: value is None,
-    "isnum": lambda value: number(value) is not None,
-    "len": lambda value: (
-        float(len(value if isinstance(value, str) else shown(value))) if value is not None else None
-    ),
-    "like": _like,
-    "ln": _unary(math.log),
-    "log": lambda value, base=10.0: math.log(_number_or_fail(value), _number_or_fail(base)),
-    "lower": lambda value: shown(value).lower() if value is not None else None,
-    "match": lambda value, regex: (
-        re.search(shown(regex), shown(value)) is not None if value is not None else None
-    ),
-    "max": lambda *values: max(_number_or_fail(v) for v in values),
-    "min": lambda *values: min(_number_or_fail(v) for v in values),
-    "now": lambda: float(int(time.time())),
-    "null": lambda: None,
-    "pow": lambda a, b: _number_or_fail(a) ** _number_or_fail(b),
-    "random": lambda: float(random.getrandbits(31)),
-    "replace": lambda value, regex, new: (
-        re.sub(shown(regex), shown(new), shown(value)) if value is not None else None
-    ),
-    "round": _round,
-    "sin": _unary(math.sin),
-    "cos": _unary(math.cos),
-    "sqrt": _unary(math.sqrt),
-    "substr": _substr,
-    "tonumber": number,
-    "tostring": lambda value: shown(value) if value is not None else None,
-    "true": lambda: True,
-    "upper": lambda value: shown(value).upper() if value is not None else None,
-}
 
 
 def compile_expression(text: str, command: str) -> tuple[Expression, set[str]]:

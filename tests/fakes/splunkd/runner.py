@@ -314,11 +314,16 @@ def check_getinfo(name: str, metadata: dict[str, Any]) -> None:
 
 
 def inspect(log: Log, metadata: dict[str, Any]) -> None:
-    """Inspector messages become messages of the job (facts/splunk_app.md 1.7)."""
+    """Inspector messages become messages of the job (facts/splunk_app.md 1.7).
+
+    MLTK sends the text of `error` in the inspector as well, and its users see one banner: it is not told twice.
+    """
     inspector = metadata.get("inspector") or {}
     for entry in inspector.get("messages", []) if isinstance(inspector, dict) else []:
         if not (isinstance(entry, list) and len(entry) == 2):
             log.write("ERROR", "ChunkedExternProcessor", f"Error adding inspector message: {entry!r}")
+            continue
+        if metadata.get("error") == entry[1]:
             continue
         level = str(entry[0]).upper()
         log.message(level if level in LEVELS else "INFO", str(entry[1]))

@@ -38,6 +38,9 @@ if message is None:
 if how == "error_execute":
     chunks.write({"inspector": {"messages": [["WARN", "careful"]]}, "error": "it broke", "finished": True})
     sys.exit(1)
+if how == "told_twice":
+    chunks.write({"inspector": {"messages": [["ERROR", "it broke"]]}, "error": "it broke", "finished": True})
+    sys.exit(1)
 if how == "inspector_done":
     chunks.write({"inspector": messages, "finished": True})
     sys.exit(1)

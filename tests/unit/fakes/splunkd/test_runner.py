@@ -153,6 +153,7 @@ def test_head_ends_the_commands_before_it(make_splunkd: MakeSplunkd) -> None:
     [
         ("error_getinfo", ["Error in 'standinmisbehave' command: bad option x"]),
         ("error_execute", ["Error in 'standinmisbehave' command: it broke"]),
+        ("told_twice", ["Error in 'standinmisbehave' command: it broke"]),
         (
             "die_early",
             [
