@@ -27,12 +27,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from kepler import sdk
+if not TYPE_CHECKING:  # type checkers must notice a slip in a name
 
-        return getattr(sdk, name)
-    raise AttributeError(f"module 'kepler' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in __all__:
+            from kepler import sdk
+
+            return getattr(sdk, name)
+        raise AttributeError(f"module 'kepler' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -12,16 +12,13 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from kepler.client.slices import split_records
 from kepler.core.errors import InvalidInput
 from kepler.ports.data import DataSource
 from kepler.sources.csv_file import CsvFile
 from kepler.sources.frame import FrameRows
-
-if TYPE_CHECKING:
-    from kepler.adapters.splunk.connection import SplunkAccess
 
 Data: TypeAlias = (
     "DataSource | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Any"
@@ -130,17 +127,19 @@ def from_splunk(
     from kepler.adapters.splunk.connection import SplunkAccess, connect
     from kepler.adapters.splunk.extract import extract, metrics_search
 
-    access: SplunkAccess = SplunkAccess.resolve(
-        host=host,
-        port=port,
-        username=username,
-        password=password,
-        token=token,
-        app=app,
-        ca_file=ca_file,
-        verify=verify,
-    )
-    service = connect(access) if session is None else session
+    service = session
+    if service is None:
+        access = SplunkAccess.resolve(
+            host=host,
+            port=port,
+            username=username,
+            password=password,
+            token=token,
+            app=app,
+            ca_file=ca_file,
+            verify=verify,
+        )
+        service = connect(access)
     if metrics:
         search = metrics_search(search, index=index, span=span, by=tuple(by))
     handle, name = tempfile.mkstemp(prefix="kepler-", suffix=".csv")
