@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import stat
 from pathlib import Path
 
@@ -105,6 +106,53 @@ def test_files_that_are_not_there_or_not_pem_are_said(made: DevelopmentCertifica
         load_server_credentials(made.server_cert, tmp_path / "text")
     with pytest.raises(Unavailable):
         load_server_credentials(tmp_path / "text" / "under", made.server_key)
+
+
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext, host: str) -> dict[str, object]:
+    """A TLS handshake in memory; gives the client's certificate as the server saw it."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    left = client.wrap_bio(to_client, to_server, server_hostname=host)
+    right = server.wrap_bio(to_server, to_client, server_side=True)
+    waiting = [left, right]
+    for _ in range(10):
+        for end in list(waiting):
+            try:
+                end.do_handshake()
+                waiting.remove(end)
+            except ssl.SSLWantReadError:
+                continue
+        if not waiting:
+            break
+    return dict(right.getpeercert() or {})
+
+
+def contexts(made: DevelopmentCertificates) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(made.server_cert, made.server_key)
+    server.load_verify_locations(made.ca)
+    server.verify_mode = ssl.CERT_REQUIRED
+    client = ssl.create_default_context(cafile=str(made.ca))
+    client.load_cert_chain(made.client_cert, made.client_key)
+    return server, client
+
+
+def test_both_sides_accept_each_other(made: DevelopmentCertificates) -> None:
+    server, client = contexts(made)
+    seen = handshake(server, client, "plant.example")
+    assert seen["subject"] == ((("commonName", "kepler-client"),),)
+    assert handshake(server, client, "10.0.0.4")
+
+
+def test_strangers_do_not(made: DevelopmentCertificates, tmp_path: Path) -> None:
+    server, client = contexts(made)
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        handshake(server, client, "other.example")
+    _, stranger = contexts(make_self_signed(tmp_path, ["plant.example"]))
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(server, stranger, "plant.example")
+    client.load_cert_chain(made.server_cert, made.server_key)  # a server's certificate makes no client
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(server, client, "plant.example")
 
 
 def test_renewal_keeps_the_authority(tmp_path: Path) -> None:
