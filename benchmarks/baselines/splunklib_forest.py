@@ -30,7 +30,7 @@ class Forest(StreamingCommand):
 
     def predict(self, model, batch):
         matrix = np.array([[float(record[name]) for name in FIELDS] for record in batch])
-        for record, value in zip(batch, model.predict(matrix)):
+        for record, value in zip(batch, model.predict(matrix)):  # noqa: B905 - CPython 3.9
             record["predicted"] = value
             yield record
 

@@ -65,7 +65,7 @@ def main() -> int:
                 (bare(python), getinfo(python, predict, ["bench"], env, folder))
                 for _ in range(options.repeat)
             ]
-            plain, asked = (statistics.median(side) for side in zip(*pairs))
+            plain, asked = (statistics.median(side) for side in zip(*pairs, strict=True))
             report[version] = {
                 "bare_interpreter_s": round(plain, 4),
                 "getinfo_s": round(asked, 4),
