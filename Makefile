@@ -32,7 +32,7 @@ fmt: setup ## Format
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix-only .
 
 lint: setup ## Style and import contracts
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && PYTHONPATH=edge_agent $(BIN)/lint-imports
 
 types: setup ## Static types
 	$(BIN)/pyright

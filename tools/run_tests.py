@@ -146,7 +146,7 @@ def main() -> int:
         ),
         "tree": run("no address or key in the tree", [sys.executable, "tools/check_tree.py"]),
         "style": run("style", [str(BIN / "ruff"), "check", "--quiet", "."]),
-        "imports": run("import contracts", [str(BIN / "lint-imports")]),
+        "imports": run("import contracts", [str(BIN / "lint-imports")], PYTHONPATH="edge_agent"),
         "types": run("types", [str(BIN / "pyright")]),
         "unit": pytest("unit and property tests", "tests/unit", "tests/property", full=options.full),
         "contract": pytest("contract tests", "tests/contract", full=options.full),

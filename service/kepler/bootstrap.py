@@ -9,10 +9,11 @@ from pathlib import Path
 
 import grpc
 
+from kepler import __version__
 from kepler import registry as plugins
 from kepler.adapters.formats.safe import SafeModelFormats
 from kepler.adapters.grpc.admin import AuthServicer, JobServicer, ModelServicer
-from kepler.adapters.grpc.calls import CallContext, handlers
+from kepler.adapters.grpc.calls import CAPABILITIES, CallContext, handlers
 from kepler.adapters.grpc.prediction import PredictionServicer
 from kepler.adapters.grpc.server import GrpcServer
 from kepler.adapters.grpc.training import TrainingServicer
@@ -26,6 +27,7 @@ from kepler.adapters.security.tls import load_server_credentials
 from kepler.adapters.storage import version_folder
 from kepler.adapters.storage.csv_slices import ArrowRowSpools
 from kepler.adapters.telemetry.metrics import ServiceMetrics
+from kepler.adapters.telemetry.redaction import REDACTOR
 from kepler.core.manifest import Manifest
 from kepler.serving.cache import ModelCache
 from kepler.serving.loader import FolderModelLoader
@@ -81,8 +83,8 @@ class Parts:
 def build(settings: Settings) -> Parts:
     """Everything of one service, wired and not yet started."""
     clock = SystemClock()
-    security = HomeSecurity(settings.home, settings.secrets.key, clock)
-    metrics = ServiceMetrics()
+    security = HomeSecurity(settings.home, settings.secrets.key, clock, on_reveal=REDACTOR.learn)
+    metrics = ServiceMetrics(CAPABILITIES, __version__)
     database = settings.database_url.get_secret_value()
     models = MlflowModelStore(settings.home, security.signer, clock, url=database)
     worker = ProcessTrainWorker(
@@ -117,7 +119,9 @@ def build(settings: Settings) -> Parts:
         return version_folder.read_manifest(folder, security.signer)
 
     cache = ModelCache(
-        FolderModelLoader(SafeModelFormats(), verify), max_bytes=settings.predict.cache_mb * _MIB
+        FolderModelLoader(SafeModelFormats(), verify),
+        max_bytes=settings.predict.cache_mb * _MIB,
+        on_change=lambda stats: metrics.cache_changed(stats.hits, stats.misses, stats.bytes),
     )
     predict_pool = ThreadPoolExecutor(settings.predict.threads, thread_name_prefix="kepler-predict")
     work_pool = ThreadPoolExecutor(8, thread_name_prefix="kepler-work")
@@ -146,7 +150,7 @@ def build(settings: Settings) -> Parts:
     )
     servicers = (
         prediction,
-        TrainingServicer(train, manage_jobs, jobs, algorithms, work_pool),
+        TrainingServicer(train, manage_jobs, jobs, algorithms, work_pool, metrics.rows_uploaded),
         JobServicer(manage_jobs, jobs, work_pool),
         ModelServicer(ManageModels(models, audit), SummarizeModel(read_manifest), work_pool),
         AuthServicer(IssueTokens(tokens, audit), work_pool, tls=settings.tls.enabled),

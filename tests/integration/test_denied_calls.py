@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -11,6 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from kepler.adapters.grpc.calls import CAPABILITIES
 from kepler.bootstrap import SERVICES
+from kepler.v1 import training_pb2, training_pb2_grpc
 
 METHODS = [(f"/{service.full_name}/{method.name}", method) for service in SERVICES for method in service.methods]
 PATHS = [path for path, _ in METHODS]
@@ -100,3 +103,33 @@ def test_unknown_methods_and_plaintext_are_refused(secured):
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
     with grpc.insecure_channel(secured.running.grpc) as plain:
         assert call(plain, PATHS[0], []) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_revoking_a_token_ends_its_running_stream_and_drops_the_upload(secured):
+    info, token = secured.security.tokens.create("stream", "ana", frozenset({"train"}), 0.0)
+    first = training_pb2.TrainOpen(
+        algorithm="LinearRegression", target="y", features=["x"], columns=["x", "y"], into="never"
+    )
+    revoked = threading.Event()
+
+    def requests() -> Iterator[training_pb2.TrainRequest]:
+        yield training_pb2.TrainRequest(open=first)
+        yield training_pb2.TrainRequest(rows=b"1,2\n")
+        assert revoked.wait(10)
+        yield training_pb2.TrainRequest(rows=b"3,4\n")
+
+    before = set((secured.running.home / "jobs").glob("*-*"))
+    with secured.channel() as channel:
+        stub = training_pb2_grpc.TrainingServiceStub(channel)
+        answers = stub.Train(requests(), metadata=bearer(token), timeout=20)
+        assert next(answers).accepted.algorithm == "LinearRegression"
+        secured.security.tokens.revoke(info.id)
+        time.sleep(1.2)
+        revoked.set()
+        with pytest.raises(grpc.RpcError) as ended:
+            list(answers)
+    assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    deadline = time.monotonic() + 10
+    while set((secured.running.home / "jobs").glob("*-*")) - before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert set((secured.running.home / "jobs").glob("*-*")) == before

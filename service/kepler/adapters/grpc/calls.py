@@ -53,6 +53,8 @@ CAPABILITIES: dict[str, str] = {
     "/kepler.v1.AuthService/WhoAmI": "",
 }
 
+_RECHECK_S = 1.0  # a revoked token ends its streams within this time and one message
+
 _principal: contextvars.ContextVar[Principal | None] = contextvars.ContextVar("principal", default=None)
 
 
@@ -136,11 +138,15 @@ def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementatio
 
     async def requests(iterator: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         stream = iterator.__aiter__()
+        checked_at = time.monotonic()
         while True:
             try:
                 data = await asyncio.wait_for(anext(stream), calls.stream_idle_s)
             except StopAsyncIteration:
                 return
+            if calls.tokens is not None and time.monotonic() - checked_at > _RECHECK_S:
+                calls.tokens.recheck(principal())
+                checked_at = time.monotonic()
             yield _decode(request_type, data)
 
     def finished(started: float, code: str) -> None:

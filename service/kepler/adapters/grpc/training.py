@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
 
 from kepler.adapters.grpc.calls import principal
@@ -26,13 +26,20 @@ from kepler.v1 import training_pb2 as pb
 
 class TrainingServicer:
     def __init__(
-        self, train: TrainModel, manage: ManageJobs, jobs: JobRunner, algorithms: Algorithms, pool: Executor
+        self,
+        train: TrainModel,
+        manage: ManageJobs,
+        jobs: JobRunner,
+        algorithms: Algorithms,
+        pool: Executor,
+        count_rows: Callable[[int], None] | None = None,
     ) -> None:
         self._train = train
         self._manage = manage
         self._jobs = jobs
         self._algorithms = algorithms
         self._pool = pool
+        self._count_rows = count_rows
 
     async def Train(self, requests: AsyncIterator[pb.TrainRequest]) -> AsyncGenerator[pb.TrainResponse, None]:
         first = await anext(requests, None)
@@ -62,6 +69,8 @@ class TrainingServicer:
                 await loop.run_in_executor(self._pool, upload.write, request.rows)
             record = await loop.run_in_executor(self._pool, upload.finish)
             kept = True
+            if self._count_rows is not None:
+                self._count_rows(record.rows)
             yield pb.TrainResponse(queued=pb.TrainQueued(job_id=record.id, rows=record.rows))
         finally:
             if not kept:

@@ -69,6 +69,7 @@ class ServiceMetrics:
             if state.final:
                 self._finished.labels(state.value)
         self._cached = {hit: self._cache.labels("hit" if hit else "miss") for hit in (True, False)}
+        self._cache_totals = {True: 0, False: 0}
 
     def call_finished(self, method: str, code: str, seconds: float) -> None:
         self._calls.labels(method, code).inc()
@@ -94,11 +95,13 @@ class ServiceMetrics:
     def job_finished(self, state: JobState) -> None:
         self._finished.labels(state.value).inc()
 
-    def cache_read(self, hit: bool) -> None:
-        self._cached[hit].inc()
-
-    def cache_size(self, size_bytes: int) -> None:
-        self._cache_bytes.set(size_bytes)
+    def cache_changed(self, hits: int, misses: int, size_bytes: int) -> None:
+        """The warm cache's totals since the start, and what it holds now."""
+        with self._lock:
+            for hit, total in ((True, hits), (False, misses)):
+                self._cached[hit].inc(max(0, total - self._cache_totals[hit]))
+                self._cache_totals[hit] = max(total, self._cache_totals[hit])
+            self._cache_bytes.set(size_bytes)
 
     def count_jobs_with(self, counts: Callable[[], Mapping[str, int]]) -> None:
         """Ask ``counts`` (number by state) at each scrape."""

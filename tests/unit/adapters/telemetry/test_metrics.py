@@ -40,8 +40,8 @@ def test_what_happens_is_counted() -> None:
     metrics.rows_scored("user.ana/x", 50_000, 0.1)
     metrics.rows_uploaded(10)
     metrics.job_finished(JobState.FAILED)
-    metrics.cache_read(True)
-    metrics.cache_size(1024)
+    metrics.cache_changed(hits=1, misses=0, size_bytes=512)
+    metrics.cache_changed(hits=1, misses=0, size_bytes=1024)
     found = samples(metrics)
     assert found["kepler_rpc_calls_total", "OK", METHOD] == 1
     assert found["kepler_rpc_seconds_sum", METHOD] == 0.2
