@@ -7,7 +7,7 @@ from typing import Any
 from kepler.algorithms._fitting import Seeded, fit_classifier, fit_regressor
 from kepler.algorithms._tables import with_params
 from kepler.algorithms._trees import importance_tables
-from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, param
+from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, declared_by, param
 from kepler.core.errors import InvalidInput
 from kepler.core.extras import need
 
@@ -45,7 +45,10 @@ class _CatBoost(Seeded):
             "iterations", "learning_rate", "depth", "l2_leaf_reg", "random_strength", "bagging_temperature",
             "rsm", "border_count",
         )  # fmt: skip
-        chosen = {name: getattr(self, name) for name in names}
+        declared = declared_by(type(self))[0].params
+        # CatBoost chooses its learning rate only while others, l2_leaf_reg among them, are left unsaid.
+        values = {name: getattr(self, name) for name in names}
+        chosen = {name: value for name, value in values.items() if value != declared[name].default}
         fixed = {"thread_count": run.threads, "verbose": False, "allow_writing_files": False}
         return {**chosen, **fixed, "random_seed": self.seed_for(run) % 2**31}
 

@@ -14,10 +14,14 @@ from kepler.adapters.formats.onnx_check import MAX_BYTES
 from kepler.adapters.formats.onnx_scorer import OnnxScorer
 from kepler.adapters.formats.writers import NotConvertible, Written, write_onnx
 from kepler.core.algorithms import Fitted, Matrix
-from kepler.core.errors import InvalidInput
+from kepler.core.errors import InvalidInput, MissingExtra
 from kepler.ports.formats import SavedModel, Scorer
 
 ONNX_FILE = "model.onnx"
+# CatBoost answers its symmetric trees by table look-up, ten times and more faster than ONNX nodes; XGBoost
+# is about twice as fast. docs/decisions/0006-model-formats.md has the figures.
+QUICKER_NATIVELY = frozenset({"catboost", "xgboost"})
+SERVES = "serves"
 
 
 class SafeModelFormats:
@@ -37,7 +41,7 @@ class SafeModelFormats:
         rows = np.ascontiguousarray(sample, dtype=fitted.dtype)
         if not len(rows):
             raise InvalidInput("A model is saved only with rows to check the file on")
-        outputs = tuple(fitted.score(rows[:1]))
+        outputs = _outputs(fitted, rows)
         try:
             written = write_onnx(fitted, rows.shape[1])
             agreement = self._check(fitted, rows, written)
@@ -47,7 +51,7 @@ class SafeModelFormats:
             reason = f"the ONNX form did not agree: {agreement.reason}"
             return self._save_native(fitted, rows, folder, outputs, reason)
         (folder / ONNX_FILE).write_bytes(written.model)
-        return SavedModel(
+        saved = SavedModel(
             format="onnx",
             files=(ONNX_FILE,),
             dtype=fitted.dtype,
@@ -57,18 +61,36 @@ class SafeModelFormats:
             opset=OPSET,
             extra={"block_rows": str(written.block_rows)} if written.block_rows else {},
         )
+        return (
+            self._beside(saved, fitted, rows, folder) if fitted.native_format in QUICKER_NATIVELY else saved
+        )
 
     def load(self, saved: SavedModel, folder: Path, *, threads: int = 1) -> Scorer:
         """Open what `save` wrote; see the port."""
         if saved.dtype not in ("float32", "float64"):
             raise InvalidInput(f"The model's matrix type {saved.dtype[:40]!r} is unknown")
+        if SERVES in saved.extra:
+            try:
+                return native.load(_served(saved), _inside(folder, saved.files[1:]), threads=threads)
+            except MissingExtra:
+                pass  # without the library the ONNX file answers, as exactly and more slowly
         if saved.format == "onnx":
-            path = _inside(folder, saved.files)
+            path = _inside(folder, saved.files[:1])
             if path.stat().st_size > MAX_BYTES:
                 raise InvalidInput(f"The model file has more than {MAX_BYTES} bytes")
             block_rows = int(saved.extra.get("block_rows", "0"))
             return OnnxScorer(path.read_bytes(), dtype=saved.dtype, threads=threads, block_rows=block_rows)
         return native.load(saved, _inside(folder, saved.files), threads=threads)
+
+    def _beside(self, saved: SavedModel, fitted: Fitted, rows: Matrix, folder: Path) -> SavedModel:
+        """Keep the library's own file beside the ONNX file and let it serve."""
+        other = self._save_native(fitted, rows, folder, saved.outputs, "")
+        return replace(
+            saved,
+            files=(*saved.files, *other.files),
+            agreement=max(saved.agreement, other.agreement),
+            extra={**saved.extra, **other.extra, SERVES: other.format},
+        )
 
     def _check(self, fitted: Fitted, rows: Matrix, written: Written) -> Agreement:
         if len(written.model) > MAX_BYTES:
@@ -93,6 +115,22 @@ class SafeModelFormats:
                 f"{type(fitted.estimator).__name__} cannot be saved", cause=f"Read back, {agreement.reason}"
             )
         return replace(saved, agreement=agreement.largest, checked_rows=agreement.rows)
+
+
+def _outputs(fitted: Fitted, rows: Matrix) -> tuple[str, ...]:
+    """Keys of what it answers; an estimator that cannot answer a single row is no model for a search."""
+    try:
+        return tuple(fitted.score(rows[:1]))
+    except Exception as error:  # any of scikit-learn's estimators by its dotted name ends up here
+        raise InvalidInput(
+            f"{type(fitted.estimator).__name__} cannot be saved",
+            cause="It does not answer one row at a time",
+            fix="Leave 'into' out, or choose another algorithm.",
+        ) from error
+
+
+def _served(saved: SavedModel) -> SavedModel:
+    return replace(saved, format=saved.extra[SERVES], files=saved.files[1:])
 
 
 def _inside(folder: Path, files: tuple[str, ...]) -> Path:
