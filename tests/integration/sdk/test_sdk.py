@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import kepler as kp
 import pytest
+
+import kepler as kp
 from fakes.service_double import ServiceDouble
 from kepler import sdk_session
 from kepler.core.errors import (
