@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
 from kepler.core.algorithms import SummaryTable, Task
 from kepler.core.golden import GoldenVectors
 from kepler.core.manifest import FileEntry, Manifest
@@ -75,7 +76,9 @@ def make_rich_manifest() -> Manifest:
     )
 
 
-def schema_problems(schema: dict[str, Any], value: Any, root: dict[str, Any] | None = None, at: str = "$") -> list[str]:
+def schema_problems(
+    schema: dict[str, Any], value: Any, root: dict[str, Any] | None = None, at: str = "$"
+) -> list[str]:
     """What of ``value`` does not fit ``schema``. Raises for a keyword it does not know."""
     root = root or schema
     known = {
@@ -99,7 +102,9 @@ def schema_problems(schema: dict[str, Any], value: Any, root: dict[str, Any] | N
         problems.append(f"{at}: not {schema['const']!r}")
     if "enum" in schema and value not in schema["enum"]:
         problems.append(f"{at}: not one of {schema['enum']}")
-    if isinstance(value, int | float) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+    if isinstance(value, int | float) and not schema.get("minimum", value) <= value <= schema.get(
+        "maximum", value
+    ):
         problems.append(f"{at}: out of range")
     if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
         problems.append(f"{at}: does not match")

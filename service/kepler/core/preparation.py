@@ -51,7 +51,7 @@ class NumberFeature:
         if self.fill is None:
             out[missing, 0] = np.nan
             return Written(missing)
-        out[missing, 0] = self.fill
+        out[missing, 0] = _fit_into(self.fill, out.dtype)
         return Written()
 
 
@@ -138,7 +138,7 @@ class TargetFeature(TextFeature):
 
     def write(self, column: Column, out: Matrix) -> Written:
         codes, written = self.resolve(column)
-        table = np.asarray([*self.means, self.default], dtype=np.float64)
+        table = _fit_into(np.asarray([*self.means, self.default], dtype=np.float64), out.dtype)
         out[:] = table[np.where(codes < 0, len(self.categories), codes)]
         return written
 
@@ -245,6 +245,12 @@ class Preparation:
         if len(set(names)) != len(names):
             raise InvalidInput(f"{section.where} names a field twice")
         return cls(nulls, features)
+
+
+def _fit_into(values: Any, dtype: np.dtype[Any]) -> Any:
+    """``values`` within the range of ``dtype``: a stored value never becomes infinite."""
+    limit = np.finfo(dtype).max
+    return np.clip(values, -limit, limit)
 
 
 def text_in_number(name: str, column: Column) -> InvalidInput:

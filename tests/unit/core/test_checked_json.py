@@ -1,6 +1,7 @@
 """JSON from outside."""
 
 import pytest
+
 from kepler.core.checked_json import Section, canonical, parse_object
 from kepler.core.errors import InvalidInput
 

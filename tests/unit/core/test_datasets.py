@@ -1,6 +1,7 @@
 """Which fields of a header a training means."""
 
 import pytest
+
 from kepler.core.datasets import expand_fields, number_column, text_column
 from kepler.core.errors import InvalidInput
 

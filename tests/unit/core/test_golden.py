@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from kepler.core.checked_json import Section
 from kepler.core.errors import InvalidInput
 from kepler.core.golden import GoldenVectors

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from fakes.manifests import make_manifest, make_rich_manifest, schema_problems
 from kepler.core.algorithms import Task
 from kepler.core.errors import InvalidInput

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from kepler.core import metrics
 
 RNG = np.random.default_rng(5)
@@ -72,4 +73,6 @@ def test_silhouette_is_left_out_where_it_is_undefined():
 def test_anomaly_and_nothing():
     assert metrics.anomaly(np.array([1, -1, 1, 1])) == {"outlier_share": 0.25}
     none = np.array([], dtype=int)
-    assert metrics.anomaly(none) == metrics.regression(none, none) == metrics.classification(none, none, 2) == {}
+    assert (
+        metrics.anomaly(none) == metrics.regression(none, none) == metrics.classification(none, none, 2) == {}
+    )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from kepler.core.algorithms import Task
 from kepler.core.checked_json import Section
 from kepler.core.errors import InvalidInput
@@ -49,7 +50,9 @@ def test_no_probabilities():
         (plan(Task.ANOMALY, "LocalOutlierFactor", raw=("normal", "score")), ("is_outlier", "anomaly_score")),
         (plan(Task.ANOMALY, "IsolationForest", raw=("normal", "score")), ("isOutlier", "anomaly_score")),
         (
-            plan(Task.ANOMALY, "LocalOutlierFactor", raw=("normal", "score"), params={"anomaly_score": False}),
+            plan(
+                Task.ANOMALY, "LocalOutlierFactor", raw=("normal", "score"), params={"anomaly_score": False}
+            ),
             ("is_outlier",),
         ),
         (plan(Task.TRANSFORM, "PCA", raw=("components",), components=("PC_1", "PC_2")), ("PC_1", "PC_2")),

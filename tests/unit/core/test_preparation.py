@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from kepler.core.checked_json import Section, parse_object
 from kepler.core.datasets import number_column, text_column
 from kepler.core.errors import InvalidInput
@@ -82,7 +83,7 @@ def test_absent_text_gives_zero_dummies_with_a_warning_but_null_is_blank():
 
 
 def test_absent_field_is_an_error_when_asked():
-    with pytest.raises(InvalidInput, match="lack 2 of the model's 2 fields: 'a', 'c'.*on_missing=warn"):
+    with pytest.raises(InvalidInput, match=r"lack 2 of the model's 2 fields: 'a', 'c'.*on_missing=warn"):
         DROP.transform(RecordBatch({}, 3), on_missing="error")
 
 
@@ -160,4 +161,17 @@ def test_json_is_strict():
 
 
 def test_what_reads_as_a_number():
-    assert [text for text in ("1", "-1.5e3", "nan", "1_0", "x", "") if is_number(text)] == ["1", "-1.5e3", "nan"]
+    assert [text for text in ("1", "-1.5e3", "nan", "1_0", "x", "") if is_number(text)] == [
+        "1",
+        "-1.5e3",
+        "nan",
+    ]
+
+
+def test_stored_values_stay_finite_in_float32():
+    preparation = Preparation(
+        "impute", (NumberFeature("a", 1e300), TargetFeature("c", ("x",), None, ((-1e300,),), (0.0,)))
+    )
+    got = preparation.transform(batch(a=[None], c=["x"]), dtype=np.float32)
+    limit = np.finfo(np.float32).max
+    assert got.x.tolist() == [[limit, -limit]]

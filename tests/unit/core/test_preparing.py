@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from kepler.core.datasets import TrainingTable, WideText, number_column, text_column
 from kepler.core.errors import InvalidInput
 from kepler.core.preparation import CodesFeature, NumberFeature, OneHotFeature, TargetFeature
@@ -33,9 +34,7 @@ def test_rows_with_a_null_in_a_used_field_go_and_are_counted():
 
 def test_one_field_needs_no_count_of_its_own():
     got = select(table(a=[1.0, None], b=[1.0, 1.0]), ["a", "b"], "", "drop")
-    assert texts(got.notices) == [
-        "dropped 1 of 2 rows: null in 'a' (nulls=drop; nulls=impute keeps them)"
-    ]
+    assert texts(got.notices) == ["dropped 1 of 2 rows: null in 'a' (nulls=drop; nulls=impute keeps them)"]
 
 
 def test_all_null_fields_go_first():
@@ -69,7 +68,10 @@ def test_many_fields_with_nulls_are_summed_up():
         ({"a": [], "y": []}, "There are no rows to learn from"),
         ({"a": [None], "y": [1.0]}, "No field to learn from has any value"),
         ({"a": [1.0], "y": [None]}, "The target 'y' has no value in any of 1 rows"),
-        ({"a": [1.0, None], "b": [None, 1.0], "y": [1.0, 1.0]}, "No row is left: each of 2 rows has a null.*impute"),
+        (
+            {"a": [1.0, None], "b": [None, 1.0], "y": [1.0, 1.0]},
+            "No row is left: each of 2 rows has a null.*impute",
+        ),
     ],
 )
 def test_nothing_left(columns, sentence):
@@ -88,7 +90,9 @@ def test_numbers_first_then_dummies_in_text_order():
 
 def test_only_rows_used_count():
     rows = table(t=["b", "a", "c"], a=[1.0, 2.0, 300.0])
-    preparation, _ = learn(rows, ["t", "a"], np.array([True, True, False]), PrepareOptions("X", nulls="impute"))
+    preparation, _ = learn(
+        rows, ["t", "a"], np.array([True, True, False]), PrepareOptions("X", nulls="impute")
+    )
     assert preparation.features == (NumberFeature("a", 1.5), OneHotFeature("t", ("a", "b"), "a"))
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from kepler.core.checked_json import Section
 from kepler.core.datasets import TrainingTable, WideText, number_column, text_column
 from kepler.core.errors import InvalidInput

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from kepler.core.errors import InvalidInput
 from kepler.core.splits import folds, holdout
 

@@ -1,6 +1,7 @@
 """Means of the target per category."""
 
 import numpy as np
+
 from kepler.core.target_encoding import SMOOTHING_ROWS, TargetMeans
 
 
@@ -9,7 +10,9 @@ def test_smoothing_pulls_rare_categories_to_the_mean():
     y = np.array([0.0] * 90 + [1.0] * 10)
     means, default = TargetMeans.of(y, ()).encode(codes, 2)
     assert default.tolist() == [0.1]
-    np.testing.assert_allclose(means[:, 0], [(0 + SMOOTHING_ROWS * 0.1) / 100, (10 + SMOOTHING_ROWS * 0.1) / 20])
+    np.testing.assert_allclose(
+        means[:, 0], [(0 + SMOOTHING_ROWS * 0.1) / 100, (10 + SMOOTHING_ROWS * 0.1) / 20]
+    )
 
 
 def test_two_classes_make_one_column_and_more_make_one_each():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from kepler.core.algorithms import Task
 from kepler.core.datasets import TrainingTable, WideText, number_column, text_column
 from kepler.core.errors import InvalidInput
@@ -51,7 +52,9 @@ def test_known_classes_stay():
     got = classes(["2", "10.0"], known=("2", "5", "10"))
     assert got.y.tolist() == [0, 2]
     assert classes(["b"], known=("a", "b")).y.tolist() == [1]
-    with pytest.raises(InvalidInput, match="has the value 'new', which the model does not know. It knows 2, 5"):
+    with pytest.raises(
+        InvalidInput, match=r"has the value 'new', which the model does not know\. It knows 2, 5"
+    ):
         classes(["2", "new"], known=("2", "5"))
 
 
