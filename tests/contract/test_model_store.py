@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from fakes.mlflow_import import import_mlflow
 from fakes.model_store import InMemoryModelStore, make_outcome, make_spec, write_draft
 from fakes.postgres import fresh_database, postgres_url  # noqa: F401 (a fixture)
 from fakes.signer import FakeSigner
@@ -74,6 +76,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def migrated_postgres(postgres_url: str) -> Iterator[str]:  # noqa: F811 (the fixture)
     """A cluster whose database ``migrated`` has MLflow's tables, made once by its migrations."""
     with fresh_database(postgres_url, "migrated") as url:
+        import_mlflow()
         schema.migrate_here(database_url(url))  # in this process: MLflow is imported once for all tests
         yield postgres_url
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from fakes.model_store import make_outcome, make_spec, write_draft
 from fakes.signer import FakeSigner
 from kepler.adapters.mlflow.store import MlflowModelStore

@@ -7,13 +7,14 @@ import os
 import sqlite3
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fakes.mlflow_import import import_mlflow
 from fakes.model_store import make_outcome, make_spec, write_draft
 from fakes.signer import FakeSigner
 from kepler.adapters.mlflow import schema
@@ -54,12 +55,11 @@ def train(
 @pytest.fixture
 def client(home: Path) -> Iterator[Any]:
     """MLflow's own client on our database."""
-    schema.quiet_mlflow()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what MLflow's imports warn of is not ours
-        from mlflow import MlflowClient
-        from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Tracking
+    import_mlflow()
+    from mlflow import MlflowClient
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Tracking
+
     url = f"sqlite:///{home / 'mlflow.sqlite'}"
     yield MlflowClient(tracking_uri=url, registry_uri=url)
     for kind in (Registry, Tracking):
@@ -166,6 +166,7 @@ def test_a_model_whose_experiment_was_deleted_in_mlflow_can_be_trained_again(
 
 
 def test_the_template_is_what_the_installed_mlflow_makes() -> None:
+    import_mlflow()
     assert _lines(schema.mlflow_schema()) == _lines(schema.TEMPLATE.read_text("utf-8")), (
         "run `python -m kepler.adapters.mlflow.schema --write-template` and look at the difference"
     )
@@ -178,14 +179,15 @@ def test_a_home_of_an_older_mlflow_is_copied_and_upgraded(home: Path, tmp_path: 
     _make_at(path, older)
     store = MlflowModelStore(home, FakeSigner(), FixedClock())
     store.start()
-    store.close()  # waits for the migration
+    assert train(store, tmp_path, "j1").version == 1  # waits for the migration
+    store.close()
     assert store.failure == ""
     assert schema.revision(f"sqlite:///{path}") == schema.template_revision()
     assert schema.revision(f"sqlite:///{path}.{older}") == older
     store = MlflowModelStore(home, FakeSigner(), FixedClock())
     store.start()
     assert store.ready
-    assert train(store, tmp_path, "j1").version == 1
+    assert train(store, tmp_path, "j2").version == 2
     store.close()
 
 
@@ -250,6 +252,7 @@ def test_serving_a_model_never_imports_mlflow(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
+from fakes.mlflow_import import import_mlflow
 from fakes.model_store import make_outcome, make_spec, write_draft
 from fakes.signer import FakeSigner
 from kepler.adapters.mlflow.store import MlflowModelStore
@@ -289,7 +292,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _revision_before(revision: str) -> str:
-    schema.quiet_mlflow()
+    import_mlflow()
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
 

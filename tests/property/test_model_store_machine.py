@@ -6,11 +6,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from fakes.model_store import InMemoryModelStore, make_outcome, make_spec, write_draft
-from fakes.signer import FakeSigner
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from fakes.model_store import InMemoryModelStore, make_outcome, make_spec, write_draft
+from fakes.signer import FakeSigner
 from kepler.adapters.mlflow.store import MlflowModelStore
 from kepler.adapters.storage import version_folder
 from kepler.core.errors import KeplerError

@@ -76,7 +76,9 @@ class RegistryReader:
 
     def __init__(self, url: str, root: Path) -> None:
         self._root = root
-        self._engine = sa.create_engine(url, pool_size=8, max_overflow=24, pool_timeout=10)
+        self._engine = sa.create_engine(
+            url, pool_size=8, max_overflow=24, pool_timeout=10, pool_pre_ping=not url.startswith("sqlite")
+        )
         if url.startswith("sqlite"):
             event.listen(self._engine, "connect", _sqlite_reader)
 

@@ -118,7 +118,7 @@ class MlflowModelStore:
         if not PART.fullmatch(spec.job_id) or spec.job_id.startswith("."):
             raise InvalidInput(f"{spec.job_id[:120]!r} is not a legal job id")
         folder = version_path(self._root, name, spec.job_id)
-        with self._lock, _files_translated():
+        with self._writing(), _files_translated():
             known = self._reader.by_job(name, spec.job_id)
             if known and known.deleted:
                 raise Conflict(
@@ -169,7 +169,7 @@ class MlflowModelStore:
 
     def set_alias(self, name: ModelName, alias: str, version: int) -> VersionRecord:
         check_mlflow_alias(alias)
-        with self._lock:
+        with self._writing():
             self._get(name, version)
             present = self._reader.aliases(name).get(alias)
             trail = self._reader.history(name, alias) if present is not None else ()
@@ -178,13 +178,13 @@ class MlflowModelStore:
         return self._get(name, version)
 
     def delete_alias(self, name: ModelName, alias: str) -> VersionRecord:
-        with self._lock:
+        with self._writing():
             version = self._target(name, alias)
             self._writer.delete_alias(name, alias)
         return self._get(name, version)
 
     def rollback(self, name: ModelName, alias: str) -> VersionRecord:
-        with self._lock:
+        with self._writing():
             present = self._target(name, alias)
             alive = {record.version for record in self._reader.versions(name)}
             trail = past.pop(past.settle(self._reader.history(name, alias), present), alive)
@@ -194,7 +194,7 @@ class MlflowModelStore:
         return self._get(name, trail[-1])
 
     def delete(self, name: ModelName, version: int | None) -> list[int]:
-        with self._lock:
+        with self._writing():
             if version is None:
                 doomed = self.list_versions(name)
             else:
@@ -215,6 +215,14 @@ class MlflowModelStore:
             self._migration.join(_STOP_S)
         self._writer.close()
         self._reader.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One writer at a time, and none while a migration runs: a job that ends meanwhile waits for it."""
+        if self._migration is not None:
+            self._migration.join()
+        with self._lock:
+            yield
 
     def _select(self, name: ModelName, ref: ModelRef) -> VersionRecord | None:
         if ref.version is not None:

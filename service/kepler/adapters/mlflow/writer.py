@@ -38,7 +38,9 @@ class RegistryWriter:
 
     def __init__(self, url: str, artifacts: Path) -> None:
         self._artifacts = artifacts
-        self._engine = sa.create_engine(url, pool_size=2, max_overflow=8, pool_timeout=30)
+        self._engine = sa.create_engine(
+            url, pool_size=2, max_overflow=8, pool_timeout=30, pool_pre_ping=not url.startswith("sqlite")
+        )
         if url.startswith("sqlite"):
             event.listen(self._engine, "connect", _sqlite_writer)
             event.listen(self._engine, "begin", _sqlite_begin)

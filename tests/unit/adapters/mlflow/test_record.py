@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from kepler.adapters.mlflow import history, messages, record
 from kepler.adapters.mlflow.lock import FileLock
 from kepler.adapters.mlflow.store import database_url, wildcard

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from fakes.model_store import make_spec, write_draft
 from fakes.signer import FakeSigner
 from kepler.adapters.storage import version_folder as folders
