@@ -110,6 +110,7 @@ def build(settings: Settings) -> Parts:
         clock=clock,
         on_final=lambda record: metrics.job_finished(record.state),
     )
+    metrics.count_jobs_with(jobs.counts)
     algorithms = plugins.default_registry()
 
     def verify(folder: Path) -> Manifest:

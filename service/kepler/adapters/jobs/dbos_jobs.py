@@ -196,6 +196,10 @@ class DbosJobRunner:
     ) -> builtins.list[JobRecord]:
         return self._own.records.list(owner, state, limit, offset)
 
+    def counts(self) -> dict[str, int]:
+        """Number of jobs by state, for metrics."""
+        return self._own.records.counts()
+
     def cancel(self, job_id: str) -> JobRecord:
         """The record as it is right after: a running job is final a moment later."""
         own = self._own

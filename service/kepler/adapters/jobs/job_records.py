@@ -113,6 +113,12 @@ class JobRecords:
         with database_errors(), self._engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def counts(self) -> dict[str, int]:
+        """Number of jobs by state; states without any are left out."""
+        query = sa.select(_jobs.c.state, sa.func.count()).group_by(_jobs.c.state)
+        with database_errors(), self._engine.connect() as connection:
+            return {str(state): int(count) for state, count in connection.execute(query)}
+
     def change(self, record: JobRecord, was: JobState) -> bool:
         """Write ``record`` over the job if its state is still ``was``; False when it is not."""
         with database_errors(), self._engine.begin() as connection:

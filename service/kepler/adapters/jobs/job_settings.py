@@ -23,5 +23,5 @@ class JobSettings:
     results_ttl_s: float = DAY_S
     max_results_bytes: int = 20 * 1024**3
     records_ttl_s: float = 90 * DAY_S
-    poll_s: float = 0.1
+    poll_s: float = 0.2  # 0.1 s cost an idle service 7 % of a core, 0.25 s 4 %
     sweep_s: float = 30.0
