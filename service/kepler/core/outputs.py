@@ -130,7 +130,8 @@ class OutputPlan:
             return [(as_name or self.flag, "normal", -1), *more]
         names = self.components
         if as_name:
-            names = tuple(f"{as_name}_{name.removeprefix(self.prefix)}" for name in names)
+            stem = self.prefix.removesuffix("_") + "_"
+            names = tuple(f"{as_name}_{name.removeprefix(stem)}" for name in names)
         return [(name, "components", index) for index, name in enumerate(names)]
 
     def build(

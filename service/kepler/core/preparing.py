@@ -83,8 +83,7 @@ def select(
         Notice("warn", f"read {count:,} infinite values in '{name}' as missing")
         for name, count in table.infinite.items()
     ]
-    gaps = {name: table.missing(name) for name in (*fields, *([target] if target else []))}
-    counts = {name: int(np.count_nonzero(gap)) for name, gap in gaps.items()}
+    counts = {name: int(np.count_nonzero(table.missing(name))) for name in (*fields, *filter(None, [target]))}
     if target and counts[target] == table.n_rows:
         raise InvalidInput(f"The target '{target}' has no value in any of {table.n_rows:,} rows")
     empty = [name for name in fields if drop_empty and counts[name] == table.n_rows]
@@ -102,15 +101,16 @@ def select(
         return Selection(used, None, table.n_rows, tuple(notices))
     dropped: Bools = np.zeros(table.n_rows, dtype=np.bool_)
     for name in reasons:
-        dropped |= gaps[name]
+        dropped |= table.missing(name)  # asked for again: one mask at a time, however many fields
     n_dropped = int(np.count_nonzero(dropped))
     worst = sorted(reasons, key=lambda name: -counts[name])
     where = ", ".join(f"'{name}' ({counts[name]:,})" if len(worst) > 1 else f"'{name}'" for name in worst[:5])
     where += f" and {len(worst) - 5} more fields" if len(worst) > 5 else ""
     if n_dropped == table.n_rows:
+        culprit = next((name for name in worst if name != target), target)
         raise InvalidInput(
             f"No row is left: each of {table.n_rows:,} rows has a null, most often in '{worst[0]}'",
-            fix=f"Leave out '{worst[0]}', or use nulls=impute.",
+            fix=f"Leave out '{culprit}', or use nulls=impute.",
         )
     setting = "nulls=drop; nulls=impute keeps them" if worst != [target] else "rows need a target"
     notices.append(

@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kepler.core.algorithms import Algorithm, AlgorithmInfo, Fitted, Run, TrainingSet
+from kepler.core.algorithms import Algorithm, AlgorithmInfo, Fitted, Run, Task, TrainingSet
 from kepler.core.errors import InvalidInput
 from kepler.core.golden import GOLDEN_ROWS, GoldenVectors
 from kepler.core.jobs import Notice
 from kepler.core.manifest import Manifest
+from kepler.core.metrics import SILHOUETTE_ROWS
 from kepler.core.outputs import OutputPlan
 from kepler.core.saved import SavedModel
 from kepler.core.training import TrainOutcome, TrainSpec
@@ -250,6 +251,11 @@ def _answer(spec: TrainSpec, trained: _Trained, plan: OutputPlan, files: Trainin
             train = None if train is None else train[::step]
             target = None if target is None else target.every(step)
         answers = answer_rows(fitted, x, plan.task)
+    if plan.task is Task.CLUSTERING and len(x) > SILHOUETTE_ROWS:
+        text = (
+            f"silhouette comes from {SILHOUETTE_ROWS:,} random rows of {len(x):,}: it grows with their square"
+        )
+        trained.notices.append(Notice("info", text))
     if train is None:
         return tuple(answers.metrics(target, slice(None), x, spec.seed).items())
     learned = answers.metrics(target, train, x, spec.seed)

@@ -73,8 +73,9 @@ def test_signs_of_anomalies():
     assert score.values.tolist() == [0.1, 0.9]
 
 
-def test_as_replaces_the_prefix_of_components():
-    scaled = plan(Task.TRANSFORM, raw=("components",), components=("SS_a", "SS_b c"), prefix="SS_")
+@pytest.mark.parametrize("prefix", ["SS", "SS_"])
+def test_as_replaces_the_prefix_of_components(prefix):
+    scaled = plan(Task.TRANSFORM, raw=("components",), components=("SS_a", "SS_b c"), prefix=prefix)
     assert scaled.columns(as_name="z") == ("z_a", "z_b c")
     first, second = scaled.build({"components": np.array([[1.0, 2.0]])}, None)
     assert isinstance(first, NumberOutput)

@@ -130,6 +130,12 @@ def test_clusters_of_the_rows_themselves(tmp_path):
     )
 
 
+def test_a_silhouette_of_some_rows_says_so(tmp_path):
+    rows = {"a": [str(value) for value in range(2001)]}
+    got = Trained(tmp_path, rows, algorithm="Halves", target="", features=("a",), output="none")
+    assert got.texts == ["silhouette comes from 2,000 random rows of 2,001: it grows with their square"]
+
+
 def test_anomalies_and_components(tmp_path):
     got = Trained(tmp_path, algorithm="Far", target="", features=("a",))
     assert list(got.values) == ["isOutlier", "anomaly_score"]
