@@ -148,7 +148,7 @@ class Registry:
         return InvalidInput(
             f"Unknown algorithm {name[:100]!r}",
             cause=f"Its plugin failed to load: {broken.reason}" if broken else "",
-            fix=f"The nearest are {', '.join(close[:3])}; `kepler models algorithms` lists all."
+            fix=f"The nearest are {', '.join(close[:3])}; `kepler algorithms` lists all."
             if close
             else "No algorithm is registered.",
         )
