@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import grpc
+
 from kepler.client.constants import SERVER_OPTIONS
 from kepler.client.errors import abort_arguments
 from kepler.core.errors import (
@@ -69,7 +70,7 @@ class ServiceDouble(
     """Start with ``with ServiceDouble() as service``; ``service.address`` is where it listens.
 
     ``fail`` maps a method's name to the error it answers with; ``seen`` holds the requests' openings.
-    ``job_states`` is what each new job goes through.
+    ``still_running`` makes GetJob show every job so; WatchJob shows its end.
     """
 
     def __init__(self, *, token: str = "", port: int = 0) -> None:
@@ -82,6 +83,7 @@ class ServiceDouble(
         self.earlier: dict[str, list[int]] = {}
         self.job_error: KeplerError | None = None
         self.swallow_slices = False
+        self.still_running = False
         self._server = grpc.server(ThreadPoolExecutor(8), options=SERVER_OPTIONS)
         for register in (
             auth_pb2_grpc.add_AuthServiceServicer_to_server,
@@ -287,7 +289,11 @@ class ServiceDouble(
 
     def GetJob(self, request: Any, context: Any) -> jobs_pb2.Job:
         self._begin("GetJob", context)
-        return self._find_job(request.id, context)
+        job = jobs_pb2.Job()
+        job.CopyFrom(self._find_job(request.id, context))
+        if self.still_running:
+            job.state, job.model = jobs_pb2.Job.RUNNING, ""
+        return job
 
     def ListJobs(self, request: Any, context: Any) -> jobs_pb2.ListJobsResponse:
         self._begin("ListJobs", context)

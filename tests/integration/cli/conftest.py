@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fakes.service_double import ServiceDouble
 from kepler.adapters.cli.main import main
 

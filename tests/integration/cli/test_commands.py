@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fakes.service_double import ServiceDouble
 from kepler.core.errors import Denied, InvalidInput, NotReady, Overloaded
 from kepler.v1 import jobs_pb2
@@ -70,6 +71,14 @@ def test_train_without_waiting_and_waiting_later(kepler: Kepler, service: Servic
     assert "running" in ran.out
     service.jobs["job-1"].state = jobs_pb2.Job.SUCCEEDED
     assert kepler("jobs", "wait", "job-1").code == 0
+
+
+def test_waiting_for_a_running_job_shows_its_end(kepler: Kepler, service: ServiceDouble, rows: Path) -> None:
+    service.still_running = True
+    ran = kepler("train", rows, "-a", "KMeans", "--no-wait")
+    assert ran.out == "job-1 running\n"
+    assert "Follow it with `kepler jobs wait job-1`" in ran.err
+    assert "succeeded" in kepler("jobs", "wait", "job-1").out
 
 
 def test_a_dry_run_says_so(kepler: Kepler, service: ServiceDouble, rows: Path) -> None:

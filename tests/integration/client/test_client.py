@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fakes.service_double import ServiceDouble
 from kepler.client import Access, KeplerClient
 from kepler.client.records import PredictChoice, ScoreOrder, TrainOrder, TrainTicket

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from kepler.client import Access, Address, discovery
 from kepler.core.errors import NotReady, TimedOut, Unavailable
 

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import kepler as kp
 import pytest
+
+import kepler as kp
 
 pytest.importorskip("splunklib")
 
@@ -107,6 +108,22 @@ def test_the_command(environment: None, kepler: Callable[..., tuple[int, str, st
     assert f"250 rows with 3 columns written to {out}" in err
     code, said, _ = kepler("extract", "| inputlookup rows.csv | head 2", "-o", out, "--json")
     assert (code, json.loads(said)["rows"], len(read(out))) == (0, 2, 2)
+
+
+def test_the_command_on_a_terminal_shows_a_bar_and_reads_metrics(
+    environment: None,
+    kepler: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sys
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    out = tmp_path / "out.csv"
+    assert kepler("extract", "| inputlookup rows.csv", "--metrics", "-o", out)[0] == 0
+    assert kepler("extract", "| inputlookup rows.csv", "-o", out, "--quiet") == (0, "", "")
+    code, _, err = kepler("extract", "| inputlookup rows.csv", "-o", tmp_path / "no" / "out.csv")
+    assert (code, "There is no folder" in err) == (2, True)
 
 
 def test_a_token_from_stdin(

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from typer.testing import CliRunner
+
 from kepler.adapters.cli import home_tools
 from kepler.adapters.cli.home_tools import at, duration_s
 from kepler.core.errors import Conflict, Denied, InvalidInput, KeplerError, NotFound
-from typer.testing import CliRunner
 
 
 @pytest.fixture(autouse=True)

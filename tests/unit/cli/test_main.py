@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from kepler.adapters.cli import connected, exit_codes, lazy, main
 from kepler.core.errors import ALL_ERRORS, InvalidInput, NotFound
 from kepler.core.jobs import JobRecord, JobState, Notice

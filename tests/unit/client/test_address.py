@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from kepler.client import Access, Address, channel
 from kepler.client.constants import (
     CLIENT_OPTIONS,

@@ -9,6 +9,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kepler.client import errors as table
 from kepler.core.errors import ALL_ERRORS, InternalError, InvalidInput, KeplerError, NotFound
 from kepler.v1 import common_pb2

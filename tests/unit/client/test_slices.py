@@ -8,6 +8,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from kepler.client import slices
 from kepler.core.errors import InvalidInput
 

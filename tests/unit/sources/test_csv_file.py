@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+
 from kepler.core.errors import InvalidInput, NotFound
 from kepler.sources.csv_file import CsvFile
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from kepler.client import slices as slices_module
 from kepler.core.errors import InvalidInput
 from kepler.ports.data import DataSource

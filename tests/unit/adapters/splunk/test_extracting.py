@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from kepler.adapters.splunk import connection
 from kepler.adapters.splunk.connection import SplunkAccess, connect
 from kepler.adapters.splunk.extract import extract, metrics_search, spl
