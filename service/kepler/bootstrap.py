@@ -153,7 +153,7 @@ def build(settings: Settings) -> Parts:
         prediction,
         TrainingServicer(train, manage_jobs, jobs, algorithms, work_pool, metrics.rows_uploaded),
         JobServicer(manage_jobs, jobs, work_pool),
-        ModelServicer(ManageModels(models, audit), SummarizeModel(read_manifest), work_pool),
+        ModelServicer(ManageModels(models, audit, cache.drop), SummarizeModel(read_manifest), work_pool),
         AuthServicer(IssueTokens(tokens, audit), work_pool, tls=settings.tls.enabled),
     )
     calls = CallContext(tokens, metrics, settings.predict.idle_timeout_s)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -136,6 +137,11 @@ class Registry:
         for name, param in info.params.items():
             setattr(instance, name, values.get(name, param.default))
         return instance
+
+    def available(self, info: AlgorithmInfo) -> bool:
+        """Whether the library it names in its class attribute ``library`` is installed; not imported for that."""
+        library: str = getattr(info.factory, "library", "")
+        return not library or find_spec(library) is not None
 
     def _unknown(self, name: str) -> KeplerError:
         known = [info.name for info in self._by_name.values()] + list(self._by_alias)

@@ -28,6 +28,8 @@ class VersionRecord:
     rows: int = 0
     metrics: tuple[tuple[str, float], ...] = ()
     tags: dict[str, str] = field(default_factory=dict[str, str])
+    params: dict[str, str] = field(default_factory=dict[str, str])
+    fields: tuple[str, ...] = ()  # what it reads; the first of them where there are many
 
     @property
     def full_name(self) -> str:

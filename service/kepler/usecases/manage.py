@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kepler.core.errors import InvalidInput, NotFound
 from kepler.core.jobs import JobRecord, JobState
 from kepler.core.names import ModelName, check_alias, parse_ref
@@ -19,9 +21,12 @@ MAX_TOKEN_TTL_S = 600
 class ManageModels:
     """Models, their versions and aliases. Every change is audited."""
 
-    def __init__(self, models: ModelStore, audit: AuditLog) -> None:
+    def __init__(
+        self, models: ModelStore, audit: AuditLog, forget: Callable[[VersionRecord], None] | None = None
+    ) -> None:
         self._models = models
         self._audit = audit
+        self._forget = forget
 
     def resolve(self, caller: Caller, text: str) -> VersionRecord:
         """The version ``text`` means. Raises `NotFound`."""
@@ -72,7 +77,12 @@ class ManageModels:
             version: int | None = self.resolve(caller, text).version
         else:
             version = ref.version
+        known = self._models.list_versions(name)
         gone = self._models.delete(name, version)
+        if self._forget is not None:
+            for record in known:
+                if record.version in gone:
+                    self._forget(record)  # frees its memory; a running stream keeps its own hold on it
         self._record(caller, "model.delete", f"{name} versions={','.join(map(str, gone))}")
         return name, gone
 

@@ -75,7 +75,8 @@ def test_versions_are_listed_newest_first(models, audit):
 
 
 def test_deleting_takes_a_version_or_the_whole(models, audit):
-    manage = ManageModels(models, audit)
+    forgotten = []
+    manage = ManageModels(models, audit, lambda record: forgotten.append(record.version))
     manage.set_alias(ANA, "m@1", "prod")
     with pytest.raises(InvalidInput, match="names an alias"):
         manage.delete(ANA, "m@prod")
@@ -83,6 +84,7 @@ def test_deleting_takes_a_version_or_the_whole(models, audit):
         manage.delete(ANA, "m@1")
     assert manage.delete(ANA, "m@latest")[1] == [2]
     assert manage.delete(ANA, "m")[1] == [1]
+    assert forgotten == [2, 1]
     assert audit.records[-1][1:] == ("model.delete", "user.ana/m versions=1", "done")
 
 

@@ -100,7 +100,7 @@ class ModelServicer:
             version = self._manage.resolve(caller, request.model)
             details = self._summarize.details(version)
             message = version_to_proto(version)
-            message.required_fields.extend(details.required_fields)
+            message.required_fields[:] = details.required_fields
             message.output_columns.extend(details.output_columns)
             message.signature = details.signature
             message.search = details.search

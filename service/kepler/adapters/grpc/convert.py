@@ -158,6 +158,8 @@ def version_to_proto(version: VersionRecord) -> models_pb2.ModelVersion:
         rows=version.rows,
         metrics=metrics_to_proto(version.metrics),
         tags=version.tags,
+        params=version.params,
+        required_fields=version.fields,
     )
 
 

@@ -79,6 +79,8 @@ def complete(
         rows=outcome.rows_used,
         metrics=outcome.metrics,
         tags=user_tags(spec.tags),
+        params={key: _plain(value) for key, value in spec.params.items()},
+        fields=manifest.required_fields,
     )
 
 

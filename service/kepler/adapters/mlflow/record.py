@@ -20,6 +20,7 @@ HISTORY = "kepler.alias."
 DELETED = "Deleted_Internal"  # the stage MLflow gives a deleted version, whose number stays taken
 _OWN_PREFIXES = ("kepler.", "mlflow.")
 _MAX_KEY = 250
+_FIELDS_CHARS = 1_000
 _MAX_VALUE = 5_000  # what every MLflow takes
 
 
@@ -40,17 +41,32 @@ def to_tag(record: VersionRecord) -> str:
             "rows": record.rows,
             "metrics": [list(item) for item in record.metrics],
             "tags": record.tags,
+            "params": record.params,
+            "fields": _first(record.fields),
         },
         ensure_ascii=False,
         separators=(",", ":"),
     )
 
 
+def _first(fields: tuple[str, ...]) -> list[str]:
+    """As many of ``fields`` as a list needs to show: a tag is short, the manifest has all of them."""
+    room = _FIELDS_CHARS
+    shown: list[str] = []
+    for name in fields:
+        room -= len(name) + 1
+        if room < 0:
+            return [*shown, f"... {len(fields) - len(shown)} more"]
+        shown.append(name)
+    return shown
+
+
 def from_tag(name: ModelName, version: int, text: str, root: Path) -> VersionRecord:
     """The record behind a tag. The folder is computed, never read: the database must not choose paths."""
     raw = json.loads(text)
     metrics = tuple((str(key), float(value)) for key, value in raw.pop("metrics"))
-    record = VersionRecord(name=name, version=version, folder="", metrics=metrics, **raw)
+    fields = tuple(raw.pop("fields", ()))
+    record = VersionRecord(name=name, version=version, folder="", metrics=metrics, fields=fields, **raw)
     return replace(record, folder=str(version_path(root, name, record.job_id)))
 
 
