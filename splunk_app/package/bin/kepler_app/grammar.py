@@ -141,7 +141,8 @@ def parse_train(raw_args: Iterable[str]) -> TrainRequest:
     """Read the arguments of keplertrain. Raises `SearchError` that names what was expected."""
     arguments = parse(raw_args)
     request = TrainRequest()
-    given_algorithm = arguments.take("algo", "algorithm")
+    # Beside words, algorithm= is a parameter: LocalOutlierFactor and the neighbours have one of that name.
+    given_algorithm = arguments.take("algo") or ("" if arguments.words else arguments.take("algorithm"))
     target = arguments.take("target")
     features = arguments.take("features", "fields")
     sections = _sections(arguments.words, ("from", "by", "into", "as"), _TRAIN_FORM)
