@@ -8,7 +8,6 @@ algorithms do that inside `fit`.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -123,10 +122,6 @@ class Registry:
     def check_params(self, info: AlgorithmInfo, raw: Mapping[str, str]) -> dict[str, Any]:
         """Typed values for the parameters in ``raw``; see `kepler.parameters.check_params`."""
         return check_params(info, raw)
-
-    def available(self, info: AlgorithmInfo) -> bool:
-        """Whether the library ``info`` needs is installed; a file of ours is named after its library."""
-        return not info.extra or importlib.util.find_spec(info.origin.rpartition(".")[2]) is not None
 
     def create(self, info: AlgorithmInfo, values: Mapping[str, Any]) -> Algorithm:
         """An instance of ``info`` that carries ``values`` and the defaults of the rest as attributes."""

@@ -34,7 +34,11 @@ ANY_COLUMN_ORDER = {
     "LinearRegression", "Ridge", "Lasso", "ElasticNet", "LogisticRegression", "GaussianNB", "BernoulliNB",
     "KNeighborsClassifier", "KNeighborsRegressor", "SVM", "SVR", "OneClassSVM",
 }  # fmt: skip
-DOTTED = ("sklearn.linear_model.Lars", "sklearn.ensemble.AdaBoostClassifier", "sklearn.cluster.MeanShift")
+DOTTED = (
+    "sklearn.linear_model.Lars",
+    "sklearn.ensemble.AdaBoostClassifier",
+    "sklearn.cluster.MiniBatchKMeans",
+)
 CASES = [(info, k) for info in REGISTRY.all() for k in ((2, 3) if info.task is Task.CLASSIFICATION else (2,))]
 
 

@@ -105,6 +105,15 @@ def test_create_sets_defaults_and_values(ours: Registry) -> None:
         ours.create(ours.find("Ridge"), {"beta": 1})
 
 
+def test_an_algorithm_is_available_when_its_library_is(
+    ours: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(ours.available(info) for info in ours.all())
+    monkeypatch.setattr(registry_module, "find_spec", lambda name: None)
+    assert not ours.available(ours.find("CatBoostClassifier"))
+    assert ours.available(ours.find("Ridge"))
+
+
 def test_check_params_is_reachable_through_the_registry(ours: Registry) -> None:
     assert ours.check_params(ours.find("KMeans"), {"k": "3"}) == {"k": 3}
 

@@ -41,7 +41,8 @@ def quiet_fit(run: Run, name: str) -> Iterator[None]:
         warnings.simplefilter("always")
         try:
             yield
-        except ValueError as error:
+        # How scikit-learn refuses rows, or a missing target.
+        except (ValueError, TypeError, AttributeError) as error:
             raise InvalidInput(
                 f"{name} could not be trained on these rows", cause=first_line(error)
             ) from error

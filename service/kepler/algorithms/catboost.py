@@ -13,6 +13,8 @@ from kepler.core.extras import need
 
 
 class _CatBoost(Seeded):
+    library = "catboost"
+
     iterations: int = param(
         1000,
         low=1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kepler.algorithms._fitting import Seeded, fit_unsupervised
@@ -33,7 +35,7 @@ class KMeans(Seeded):
     k: int = param(
         8, low=1, high=100_000, unit="clusters", help="Number of clusters.", aliases=("n_clusters",)
     )
-    n_init: int = param(10, low=1, high=1_000, help="Starts, of which the best is kept.")
+    n_init: Any = param(10, low=1, high=1_000, help="Starts, of which the best is kept.")
     max_iter: int = param(300, low=1, high=1_000_000, help="Most iterations of a start.")
     tol: float = param(1e-4, low=0.0, high=1.0, log=True, help="Stop when the centres move less.")
 
@@ -41,7 +43,7 @@ class KMeans(Seeded):
         from sklearn import cluster
 
         _need_rows("KMeans", data, self.k)
-        estimator = cluster.KMeans(
+        estimator: Any = cluster.KMeans(
             n_clusters=self.k,
             n_init=self.n_init,
             max_iter=self.max_iter,
@@ -61,7 +63,7 @@ class Birch:
     Missing values are not taken. Source: Zhang, Ramakrishnan and Livny (1996); scikit-learn `Birch`.
     """
 
-    k: int | None = param(
+    k: Any = param(
         3, "int|choice", low=1, high=100_000, choices=("none",), unit="clusters",
         help="Number of clusters; none gives the subclusters.", aliases=("n_clusters",),
     )  # fmt: skip
@@ -72,7 +74,7 @@ class Birch:
         from sklearn import cluster
 
         _need_rows("Birch", data, self.k or 1)
-        estimator = cluster.Birch(
+        estimator: Any = cluster.Birch(
             n_clusters=self.k, threshold=self.threshold, branching_factor=self.branching_factor
         )
         fitted = fit_unsupervised(estimator, data, run, Task.CLUSTERING, CentreScores(estimator))
@@ -96,7 +98,7 @@ class DBSCAN:
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
         from sklearn import cluster
 
-        estimator = cluster.DBSCAN(eps=self.eps, min_samples=self.min_samples, n_jobs=run.threads)
+        estimator: Any = cluster.DBSCAN(eps=self.eps, min_samples=self.min_samples, n_jobs=run.threads)
         fitted = fit_unsupervised(estimator, data, run, Task.CLUSTERING, None)
         fitted.training_scores = {"cluster": np.asarray(estimator.labels_, dtype=np.int64)}
         labels, counts = np.unique(estimator.labels_, return_counts=True)

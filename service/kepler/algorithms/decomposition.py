@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kepler.algorithms._fitting import Seeded, fit_unsupervised
 from kepler.algorithms._scores import ComponentScores
 from kepler.algorithms._tables import table, with_params
@@ -36,7 +38,7 @@ class PCA(Seeded):
             raise InvalidInput("PCA takes k or variance, not both", fix="Leave one of them out.")
         # The full solver knows no chance: same rows, same components.
         wanted = self.k if self.variance is None or self.variance >= 1.0 else self.variance
-        estimator = decomposition.PCA(
+        estimator: Any = decomposition.PCA(
             n_components=wanted, whiten=self.whiten, svd_solver="full", random_state=self.seed_for(run)
         )
         fitted = fit_unsupervised(estimator, data, run, Task.TRANSFORM, ComponentScores(estimator))

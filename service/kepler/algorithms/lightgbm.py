@@ -12,6 +12,8 @@ from kepler.core.extras import need
 
 
 class _LightGBM(Seeded):
+    library = "lightgbm"
+
     n_estimators: int = param(
         100,
         low=1,

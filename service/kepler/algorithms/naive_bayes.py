@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kepler.algorithms._fitting import fit_classifier
 from kepler.algorithms._tables import class_label, table, with_params
 from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, param
@@ -21,7 +23,7 @@ class GaussianNB:
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
         from sklearn import naive_bayes
 
-        estimator = naive_bayes.GaussianNB(var_smoothing=self.var_smoothing)
+        estimator: Any = naive_bayes.GaussianNB(var_smoothing=self.var_smoothing)
         fitted = fit_classifier(estimator, data, run)
         rows = [
             (class_label(data, index), name, mean, variance)
@@ -42,7 +44,7 @@ class BernoulliNB:
     """
 
     alpha: float = param(1.0, low=0.0, high=1e9, log=True, help="Counts added to every case.")
-    binarize: float | None = param(
+    binarize: Any = param(
         0.0, "float|choice", choices=("none",), help="Above this is yes; none: fields are 0 or 1."
     )
     fit_prior: bool = param(True, help="Learn how frequent each class is.")
@@ -50,7 +52,7 @@ class BernoulliNB:
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
         from sklearn import naive_bayes
 
-        estimator = naive_bayes.BernoulliNB(
+        estimator: Any = naive_bayes.BernoulliNB(
             alpha=self.alpha, binarize=self.binarize, fit_prior=self.fit_prior
         )
         fitted = fit_classifier(estimator, data, run)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kepler.algorithms._fitting import fit_unsupervised
@@ -24,12 +26,12 @@ class StandardScaler:
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
         from sklearn import preprocessing
 
-        estimator = preprocessing.StandardScaler(with_mean=self.with_mean, with_std=self.with_std)
+        estimator: Any = preprocessing.StandardScaler(with_mean=self.with_mean, with_std=self.with_std)
         fitted = fit_unsupervised(estimator, data, run, Task.TRANSFORM, ComponentScores(estimator))
         fitted.component_names = tuple(f"SS_{name}" for name in data.feature_names)
         width = len(data.feature_names)
-        mean = estimator.mean_ if estimator.mean_ is not None else np.full(width, np.nan)
-        scale = estimator.scale_ if estimator.scale_ is not None else np.ones(width)
+        mean: Any = estimator.mean_ if estimator.mean_ is not None else np.full(width, np.nan)
+        scale: Any = estimator.scale_ if estimator.scale_ is not None else np.ones(width)
         rows = zip(data.feature_names, mean, scale, strict=True)
         fitted.summary = with_params(self, {"default": table(("feature", "mean", "scale"), rows)})
         return fitted
@@ -52,7 +54,7 @@ class RobustScaler:
 
         if self.quantile_low >= self.quantile_high:
             raise InvalidInput("quantile_low is not below quantile_high", fix="Use for example 25 and 75.")
-        estimator = preprocessing.RobustScaler(
+        estimator: Any = preprocessing.RobustScaler(
             with_centering=self.with_centering,
             with_scaling=self.with_scaling,
             quantile_range=(self.quantile_low, self.quantile_high),
@@ -60,8 +62,8 @@ class RobustScaler:
         fitted = fit_unsupervised(estimator, data, run, Task.TRANSFORM, ComponentScores(estimator))
         fitted.component_names = tuple(f"RS_{name}" for name in data.feature_names)
         width = len(data.feature_names)
-        centre = estimator.center_ if estimator.center_ is not None else np.zeros(width)
-        scale = estimator.scale_ if estimator.scale_ is not None else np.ones(width)
+        centre: Any = estimator.center_ if estimator.center_ is not None else np.zeros(width)
+        scale: Any = estimator.scale_ if estimator.scale_ is not None else np.ones(width)
         rows = zip(data.feature_names, centre, scale, strict=True)
         fitted.summary = with_params(self, {"default": table(("feature", "center", "scale"), rows)})
         return fitted

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ def check_agreement(native: Score, written: Score, sample: Matrix, hints: Writte
         warnings.simplefilter("ignore")
         missing = _takes_missing(native, rows)
     grid = grid_rows(rows, hints.thresholds, rng, missing=missing)
-    every = np.concatenate([rows, grid]) if len(grid) else rows
+    every: Any = np.concatenate([rows, grid]) if len(grid) else rows
     if not len(every):
         return Agreement(0.0, 0, "there are no rows to check it on")
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -138,7 +139,7 @@ def grid_rows(
     if len(where) > 4 * GRID_ROWS:  # very wide sets: every column keeps its chance
         kept = np.sort(rng.choice(len(where), 4 * GRID_ROWS, replace=False))
         where, what = where[kept], what[kept]
-    grid = rows[rng.integers(0, len(rows), len(where))].copy()
+    grid: Any = rows[rng.integers(0, len(rows), len(where))].copy()
     grid[np.arange(len(where)), where] = what
     if missing:
         blank = np.full((1, width), np.nan, dtype=rows.dtype)
@@ -158,7 +159,7 @@ def _special(
     reach = max(1.0, high - low)
     # An unseen category leaves a row of zeros in its one-hot columns: 0 and 1 stand for that.
     fixed = [0.0, 1.0, -1.0, low, high, low - reach, high + reach, low - 1e3 * reach, high + 1e3 * reach]
-    parts = [np.asarray(fixed, dtype=column.dtype)]
+    parts: list[Any] = [np.asarray(fixed, dtype=column.dtype)]
     if missing:
         parts.append(np.asarray([np.nan, np.nan], dtype=column.dtype))
     if splits is not None and len(splits):

@@ -151,7 +151,8 @@ def _read_skops(saved: SavedModel, path: Path, threads: int, *meta: Any) -> Call
         raise InvalidInput("The model file cannot be read", cause=type(error).__name__) from error
     if "n_jobs" in estimator.get_params(deep=False):
         estimator.set_params(n_jobs=threads)
-    return native_scores(estimator, *meta, threads)
+    task, class_index, n_classes = meta
+    return native_scores(estimator, task, class_index, n_classes, threads)
 
 
 def _read_lightgbm(saved: SavedModel, path: Path, threads: int, *meta: Any) -> Callable[[Matrix], RawScores]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kepler.adapters.formats.graph import ALLOWED
@@ -61,4 +63,5 @@ class OnnxScorer:
         return {key: np.concatenate([part[key] for part in parts]) for key in self._names}
 
     def _run(self, rows: Matrix) -> RawScores:
-        return dict(zip(self._names, self._session.run(self._names, {"x": rows}), strict=True))
+        arrays: list[Any] = list(self._session.run(self._names, {"x": rows}))
+        return dict(zip(self._names, arrays, strict=True))

@@ -5,8 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+# Imported while collecting: cold, on a busy machine, these alone can take a unit test's ten seconds.
+import catboost
+import lightgbm
 import numpy as np
 import pytest
+import sklearn.ensemble
+import sklearn.linear_model  # noqa: F401
+import xgboost
 
 from kepler.adapters.formats import SafeModelFormats, agreement, native, safe
 from kepler.adapters.formats.agreement import compare, grid_rows, relative_difference
@@ -286,8 +292,6 @@ def test_lightgbm_zero_threshold_is_kept(tmp_path: Path) -> None:
 def test_lightgbm_forms_that_converters_get_wrong_are_not_converted(
     settings: dict[str, Any], why: str
 ) -> None:
-    import lightgbm
-
     data = example_rows(Task.REGRESSION)
     y = np.clip(np.asarray(data.y) / 40.0, 0.0, 1.0)
     x = data.x.astype("float32")
@@ -311,8 +315,6 @@ def test_categories_are_not_converted() -> None:
 
 
 def test_xgboost_dart_is_not_converted() -> None:
-    import xgboost
-
     data = example_rows(Task.REGRESSION)
     estimator = xgboost.XGBRegressor(n_estimators=2, booster="dart", n_jobs=1).fit(data.x, data.y)
     with pytest.raises(NotConvertible, match="dart"):
@@ -320,8 +322,6 @@ def test_xgboost_dart_is_not_converted() -> None:
 
 
 def test_catboost_trees_that_are_not_symmetric_are_not_converted() -> None:
-    import catboost
-
     data = example_rows(Task.REGRESSION)
     estimator = catboost.CatBoostRegressor(
         iterations=2, grow_policy="Lossguide", verbose=False, allow_writing_files=False, thread_count=1
