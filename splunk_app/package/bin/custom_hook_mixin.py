@@ -5,11 +5,12 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from kepler_app import broker
-from kepler_app.errors import SearchError
 from solnlib.splunkenv import get_splunkd_uri
 from splunktaucclib.rest_handler.base_hook_mixin import BaseHookMixin
 from splunktaucclib.rest_handler.error import RestError
+
+from kepler_app import broker
+from kepler_app.errors import SearchError
 
 
 class CustomHookMixin(BaseHookMixin):

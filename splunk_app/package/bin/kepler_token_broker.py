@@ -8,8 +8,9 @@ _BIN = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, _BIN)
 sys.path.insert(0, os.path.join(os.path.dirname(_BIN), "lib"))
 
-from kepler_app import broker  # noqa: E402
 from splunk.persistconn.application import PersistentServerConnectionApplication  # noqa: E402
+
+from kepler_app import broker  # noqa: E402
 
 
 class TokenBroker(PersistentServerConnectionApplication):

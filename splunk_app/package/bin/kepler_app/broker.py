@@ -124,7 +124,6 @@ def stored_token(splunkd: Splunkd) -> str:
 def issue_token(installation: Settings, user: str, capabilities: list[str]) -> dict[str, Any]:
     """A token for ``user`` from the service."""
     from kepler.v1 import auth_pb2
-
     from kepler_app.client import Client
 
     if not installation.token:
@@ -148,7 +147,6 @@ def issue_token(installation: Settings, user: str, capabilities: list[str]) -> d
 def test_connection(settings: Settings) -> str:
     """Call WhoAmI; gives who the service takes us for. Raises `SearchError` with what is wrong."""
     from kepler.v1 import auth_pb2
-
     from kepler_app.client import Client
 
     client = Client(settings)

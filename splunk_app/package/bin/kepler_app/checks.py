@@ -120,6 +120,7 @@ def _tls(found: Settings) -> Row:
 def _calls(found: Settings) -> list[Row]:
     """The checks that need gRPC."""
     from google.protobuf import empty_pb2, wrappers_pb2
+
     from kepler.v1 import auth_pb2
 
     rows: list[Row] = []

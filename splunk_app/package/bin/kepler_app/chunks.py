@@ -93,7 +93,9 @@ class Command(ABC):
 
 def read_message(stream: BinaryIO) -> tuple[Metadata, bytes] | None:
     """Next message, or None at the end of input. Raises `SearchError` for what is no message."""
-    line = stream.readline(_MAX_HEADER)
+    line = b"\n"
+    while line == b"\n":  # a recorded session ends with one more line feed
+        line = stream.readline(_MAX_HEADER)
     if not line:
         return None
     match = _HEADER.fullmatch(line)

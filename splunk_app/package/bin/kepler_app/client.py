@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from grpclib.client import Channel, UnaryUnaryMethod
 from grpclib.config import Configuration
-from kepler.v1 import common_pb2  # makes ErrorDetail known to the decoder of error details
 
+from kepler.v1 import common_pb2  # makes ErrorDetail known to the decoder of error details
 from kepler_app import faults
 from kepler_app.errors import SearchCancelled, SearchError
 from kepler_app.searchinfo import SearchInfo
@@ -25,6 +25,8 @@ from kepler_app.settings import Settings
 T = TypeVar("T")
 CALL_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 10.0
+_GRACE_S = 10.0  # for work that is slow to notice its own time limit
+_FAREWELL_TURNS = 5  # of the loop, in which transports close their sockets
 _WINDOW = 8 * 1024 * 1024
 
 
@@ -80,7 +82,7 @@ class Client:
     def _await(self, work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), self._loop)
         try:
-            return future.result()
+            return future.result(timeout_s + _GRACE_S)
         except SearchCancelled:
             future.cancel()
             raise
@@ -107,12 +109,22 @@ class Client:
         if self._loop.is_closed():
             return
 
+        async def turns() -> None:
+            for _ in range(_FAREWELL_TURNS):
+                await asyncio.sleep(0)
+
         async def farewell() -> None:
+            connection = getattr(self.channel._protocol, "connection", None)
+            transport = getattr(connection, "_transport", None)
             self.channel.close()
             tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await turns()
+            if transport is not None:  # TLS would wait for the peer's farewell
+                transport.abort()
+                await turns()
 
         asyncio.run_coroutine_threadsafe(farewell(), self._loop).result(5)
         self._loop.call_soon_threadsafe(self._loop.stop)

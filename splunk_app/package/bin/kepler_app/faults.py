@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import re
 import socket
 import ssl
@@ -94,7 +95,7 @@ def explain(error: BaseException, settings: Settings) -> SearchError:
         )
     if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
         return SearchError(f"{where} does not answer: the connection is refused. {_HEALTH}", "Unavailable")
-    if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
+    if isinstance(error, (asyncio.TimeoutError, concurrent.futures.TimeoutError, TimeoutError)):
         return SearchError(f"{where} did not answer in time. {_HEALTH}", "TimedOut")
     if isinstance(error, (StreamTerminatedError, ProtocolError, ConnectionError, EOFError)):
         return SearchError(

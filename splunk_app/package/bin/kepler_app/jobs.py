@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 from kepler.v1 import jobs_pb2
-
 from kepler_app.client import Client
 from kepler_app.errors import SearchError
 from kepler_app.streams import watch

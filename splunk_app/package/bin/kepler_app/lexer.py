@@ -39,7 +39,7 @@ class Word:
 
 
 class Arguments:
-    """Words in order, and options by name in lower case with their values as text."""
+    """Words in order, and options by name as written (parameters may be ``C``) with their values as text."""
 
     __slots__ = ("options", "words")
 
@@ -48,8 +48,8 @@ class Arguments:
         self.options = options
 
     def take(self, *names: str, default: str = "") -> str:
-        """Remove and return the option that goes by any of ``names``."""
-        given = [name for name in names if name in self.options]
+        """Remove and return the option that goes by any of ``names`` (lower case), in any case."""
+        given = [name for name in self.options if name.lower() in names]
         if len(given) > 1:
             raise SearchError(f"Options {given[0]}= and {given[1]}= mean the same thing. Give one of them.")
         return self.options.pop(given[0]) if given else default
@@ -148,10 +148,9 @@ def parse(raw_args: Iterable[str]) -> Arguments:
             raise SearchError("There is a '=' without an option name before it. Write options as name=value.")
         if at + 1 < len(atoms) and atoms[at + 1][0] == "=" and _OPTION_NAME.fullmatch(text):
             value, at = _read_value(source, atoms, at + 2, text)
-            name = text.lower()
-            if name in options:
-                raise SearchError(f"Option {name}= is given twice. Give it once.")
-            options[name] = value
+            if text.lower() in map(str.lower, options):
+                raise SearchError(f"Option {text}= is given twice. Give it once.")
+            options[text] = value
             joined = False
             continue
         if at + 1 < len(atoms) and atoms[at + 1][0] == "=":

@@ -11,7 +11,7 @@ import csv
 import io
 import re
 
-from kepler_app.errors import SearchError
+from kepler_app.errors import SearchError, full_stop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def read_header(body: bytes) -> tuple[list[str], int]:
     if match is None:
         raise SearchError("The header of the rows has a quote that is not closed.")
     line = match[0].decode("utf-8", "surrogateescape").rstrip("\r\n")
-    return next(csv.reader([line]), []), match.end()
+    return next(_parsed(line), []), match.end()
 
 
 def _even(raw: bytes) -> bool:
@@ -160,9 +160,7 @@ def _cut_quoted(body: bytes, start: int, width: int, size: int) -> Iterator[Slic
 def fragments(values: bytes, rows: int, one_line_per_row: bool) -> list[bytes]:
     """The service's new cells, one fragment per row. Raises `SearchError` when they are not ``rows`` many."""
     if one_line_per_row:
-        parts = values.split(b"\n")
-        if parts and not parts[-1] and len(parts) > rows:
-            parts.pop()
+        parts = (values[:-1] if values.endswith(b"\n") else values).split(b"\n") if rows or values else []
     else:
         parts = records_of(values)
     if len(parts) != rows:
@@ -179,9 +177,13 @@ def appended(records: Iterable[bytes], new: Iterable[bytes]) -> bytes:
     return joined + b"\n" if joined else joined
 
 
-def _reader(text: str) -> Iterator[list[str]]:
+def _parsed(text: str) -> Iterator[list[str]]:
+    """Rows of ``text``, cell by cell."""
     csv.field_size_limit(_CELL_LIMIT)  # the module's 128 kB is shorter than real events
-    return csv.reader(io.StringIO(text, newline=""))
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""))
+    except csv.Error as error:
+        raise SearchError(f"The rows are not the CSV that Splunk writes: {full_stop(str(error))}") from error
 
 
 def remapped(raw: bytes, columns: list[str], wanted: list[str]) -> list[bytes]:
@@ -192,7 +194,7 @@ def remapped(raw: bytes, columns: list[str], wanted: list[str]) -> list[bytes]:
     where = {name: at for at, name in enumerate(columns)}
     picks = [where.get(name, -1) for name in wanted]
     out: list[bytes] = []
-    for row in _reader(raw.decode("utf-8", "surrogateescape")):
+    for row in _parsed(raw.decode("utf-8", "surrogateescape")):
         if not row:
             continue
         count = len(row)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 
 from kepler_app import logs, settings
 from kepler_app.chunks import Command
@@ -50,7 +50,7 @@ class ServiceCommand(Command):
         """The caller message of this search."""
         from kepler_app.client import caller
 
-        self._trace_id = self._trace_id or uuid.uuid4().hex
+        self._trace_id = self._trace_id or os.urandom(16).hex()
         return caller(self.info, self._trace_id)
 
     def note(self, **keys: Any) -> None:

@@ -66,7 +66,12 @@ def split_address(address: str) -> tuple[str, int]:
     ):
         host, port = text, str(DEFAULT_PORT)
     host = host.strip("[]")
-    if not host or "/" in text or not port.isdigit() or not 0 < int(port) < 65536:
+    if (
+        not host
+        or any(char.isspace() or char == "/" for char in text)
+        or not port.isdigit()
+        or not 0 < int(port) < 65536
+    ):
         raise SearchError(
             f"The service address {address[:80]!r} is not host:port. Correct it on the app's configuration page, "
             f"for example kepler.example.com:{DEFAULT_PORT}."

@@ -26,6 +26,16 @@ def _disk_error(error: OSError) -> SearchError:
     )
 
 
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """The rest of ``file`` in blocks; closes it at the end."""
+    with file:
+        while True:
+            block = file.read(_BLOCK)
+            if not block:
+                return
+            yield block
+
+
 class RowSpool:
     """Slices in order, each with the header it came under."""
 
@@ -68,16 +78,21 @@ class RowSpool:
         try:
             out.write(appender.header)
             rows = self._join(out, appender.kept, parts) if new else self._copy(out)
+            if rows != self.rows:
+                raise SearchError(
+                    f"The training gave predictions for {rows:,} of {self.rows:,} rows. "
+                    "Run it again with output=summary.",
+                    "InternalError",
+                )
+            size = out.tell()
+            out.seek(0)
         except OSError as error:
+            out.close()
             raise _disk_error(error) from error
-        if rows != self.rows:
-            raise SearchError(
-                f"The training gave predictions for {rows:,} of {self.rows:,} rows. Run it again with output=summary.",
-                "InternalError",
-            )
-        size = out.tell()
-        out.seek(0)
-        return iter(lambda: out.read(_BLOCK), b""), size
+        except SearchError:
+            out.close()
+            raise
+        return _blocks(out), size
 
     def _copy(self, out: IO[bytes]) -> int:
         """Write the rows as they came; gives how many there were."""

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from grpclib.client import StreamStreamMethod, StreamUnaryMethod, UnaryStreamMethod
 from grpclib.exceptions import StreamTerminatedError
-from kepler.v1 import jobs_pb2, prediction_pb2, training_pb2
 
+from kepler.v1 import jobs_pb2, prediction_pb2, training_pb2
 from kepler_app.client import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, Client
 from kepler_app.errors import SearchError
 from kepler_app.rows import Appender, Slice, fragments
@@ -18,6 +18,7 @@ T = TypeVar("T")
 IN_FLIGHT = 4  # slices sent and not answered: enough to keep both sides busy, some 6 MB
 CHUNK_TIMEOUT_S = 600.0
 QUEUED_SLICES = 8
+_ABANDON_TIMEOUT_S = 2.0
 
 
 class _Stream(Generic[T]):
@@ -195,6 +196,22 @@ class TrainUpload(_Stream[training_pb2.TrainResponse]):
     def send(self, raw: bytes) -> None:
         """Queue one slice; blocks while too many wait."""
         self.client.run(self._guarded(self._put(raw)), CHUNK_TIMEOUT_S)
+
+    def abandon(self) -> None:
+        """Have the service throw the rows away: a search that was cancelled must not train on half of them.
+
+        An empty message is no part of a training, so the service refuses the stream whatever else it sees;
+        the end of a connection alone may look like the end of the rows.
+        """
+
+        async def work() -> None:
+            if self._sender is not None:
+                self._sender.cancel()
+            await self._stream.send_message(training_pb2.TrainRequest(), end=True)
+            await self._receive()
+
+        if self._open:
+            self.client.run(self._guarded(work()), _ABANDON_TIMEOUT_S)
 
     def finish(self) -> training_pb2.TrainQueued:
         """Close our side; gives the job once rows and job are on the service's disk."""

@@ -107,7 +107,6 @@ class KeplerPredict(ServiceCommand):
 
     def _open_stream(self, client: Any, columns: list[str], signature: str) -> Any:
         from kepler.v1 import prediction_pb2
-
         from kepler_app.streams import PredictStream
 
         self._stream = PredictStream(client)

@@ -58,7 +58,6 @@ class KeplerScore(ServiceCommand):
 
     def _open(self, columns: list[str]) -> None:
         from kepler.v1 import prediction_pb2
-
         from kepler_app.streams import ScoreUpload
 
         request = self.request

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 
 from kepler_app.chunks import Reply
 from kepler_app.errors import SearchError
@@ -28,7 +28,7 @@ class KeplerTrain(ServiceCommand):
     def __init__(self) -> None:
         super().__init__()
         self.request = TrainRequest()
-        self._request_id = uuid.uuid4().hex
+        self._request_id = os.urandom(16).hex()
         self._columns: list[str] = []  # of the first rows, and so of the upload
         self._upload: TrainUpload | None = None
         self._accepted: Any = None
@@ -90,7 +90,6 @@ class KeplerTrain(ServiceCommand):
         """Have algorithm, parameters and names checked before a row is sent."""
         client = self.client
         from kepler.v1 import training_pb2
-
         from kepler_app.streams import TrainUpload
 
         request = self.request
@@ -161,7 +160,7 @@ class KeplerTrain(ServiceCommand):
         return self._predictions(job)
 
     def _dry_run(self) -> Reply:
-        accepted = self._accepted
+        accepted, self._upload = self._accepted, None
         columns = ["algorithm", "model", "used_fields", "message"]
         fields = ", ".join(accepted.used_fields)
         return Reply(
@@ -200,7 +199,6 @@ class KeplerTrain(ServiceCommand):
     def _predictions(self, job: Any) -> Reply:
         """All rows with the columns the job computed for them."""
         from kepler.v1 import jobs_pb2
-
         from kepler_app.rows import fragments
         from kepler_app.streams import predictions
 
@@ -221,4 +219,10 @@ class KeplerTrain(ServiceCommand):
     def close(self) -> None:
         if self._spool is not None:
             self._spool.close()
-        super().close()
+        try:
+            if self._upload is not None:
+                self._upload.abandon()
+        except SearchError as error:  # that is how the service confirms
+            self.note(abandoned=error.code)
+        finally:
+            super().close()

@@ -1,0 +1,142 @@
+"""The built app as splunkd starts it, under the Pythons that Splunk ships."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from integration.splunk_app.talk import LAST, MORE, Double, Process, cells, getinfo, records
+from kepler_app import VERSION
+from unit.splunk_app.test_confs import COMMANDS
+
+pytestmark = [pytest.mark.splunk_python, pytest.mark.timeout(180)]
+HEAVY = {
+    "asyncio",
+    "ssl",
+    "socket",
+    "logging",
+    "google",
+    "grpclib",
+    "h2",
+    "kepler",
+    "typing",
+    "dataclasses",
+    "http",
+}
+ARGUMENTS = {
+    "keplertrain": ["KMeans", "a", "into", "app:m"],
+    "keplerpredict": ["app:m"],
+    "keplerscore": ["r2_score", "a"],
+    "keplersummary": ["app:m"],
+    "keplerdelete": ["app:m"],
+    "keplerversion": ["list", "app:m"],
+}
+
+
+def test_every_command_runs(splunk_python: str, built_app: Path) -> None:
+    env = {"SPLUNK_HOME": ""}
+    with Double() as service:
+        env["KEPLER_ADDRESS"] = service.address
+        for name in sorted(COMMANDS, key=lambda name: name != "keplertrain"):
+            if name == "keplerdelete":
+                continue
+            with Process(splunk_python, built_app, name, **env) as command:
+                plan, _ = command.say(getinfo(*ARGUMENTS.get(name, [])))
+                assert "error" not in plan, (name, plan)
+                assert command.say(MORE if not plan.get("generating") else LAST, b"")[0].get("error") is None
+                if not plan.get("generating"):
+                    metadata, body = command.say(LAST, b"a,predicted(y)\n1,1\n2,2\n")
+                    if name == "keplerscore":
+                        assert "error" in metadata, "the double compares two columns"
+                        continue
+                    assert metadata["finished"] is True, metadata
+                    assert [row["a"] for row in records(body)] == ["1", "2"]
+                code, rest = command.end()
+                assert (code, rest) == (0, b""), name
+        with Process(splunk_python, built_app, "keplerdelete", **env) as command:
+            command.say(getinfo("app:m"))
+            assert cells(command.say(LAST)[1])[1] == ["app.search/m", "1", "deleted"]
+
+
+def test_errors_and_ends_are_clean(splunk_python: str, built_app: Path) -> None:
+    with Double() as gone:
+        address = gone.address
+    for name in COMMANDS:
+        with Process(splunk_python, built_app, name, KEPLER_ADDRESS=address) as command:
+            plan, _ = command.say(getinfo(*ARGUMENTS.get(name, [])))
+            metadata, _ = command.say(LAST, b"" if plan.get("generating") else b"a\n1\n")
+            if name == "keplerhealth":
+                assert "error" not in metadata
+            else:
+                assert "does not answer" in metadata["error"]
+            code, rest = command.end()
+            assert (code, rest) == (0 if name == "keplerhealth" else 1, b"")
+        with Process(splunk_python, built_app, name) as command:
+            command.say(getinfo(*ARGUMENTS.get(name, [])))
+            assert command.end() == (0, b""), "a planning run"
+
+
+def test_sigterm_and_a_closed_output_end_quietly(splunk_python: str, built_app: Path) -> None:
+    with Double() as service:
+        service.misbehave = "hang"
+        env = {"KEPLER_ADDRESS": service.address}
+        with Process(splunk_python, built_app, "keplerpredict", **env) as command:
+            command.say(getinfo("app:m"))
+            assert command.child.stdin is not None
+            from integration.splunk_app.talk import frame
+
+            command.child.stdin.write(frame(LAST, b"a\n1\n"))
+            command.child.stdin.flush()
+            while not service.seen:
+                assert command.child.poll() is None
+            command.child.send_signal(signal.SIGTERM)
+            assert command.child.wait(20) == 0
+            assert command.child.stdout is not None
+            assert command.child.stderr is not None
+            assert command.child.stdout.read() + command.child.stderr.read() == b""
+
+
+def test_a_plan_imports_nothing_heavy(splunk_python: str, built_app: Path) -> None:
+    lines = [
+        "import io, sys",
+        f"sys.path[:0] = [{str(built_app / 'bin')!r}, {str(built_app / 'lib')!r}]",
+        "from kepler_app.chunks import serve",
+        *(
+            f"from kepler_app.commands.{name[6:]} import Kepler{name[6:].title()} as C{number}"
+            for number, name in enumerate(COMMANDS)
+        ),
+        "from kepler_app.commands.predict import KeplerPredict",
+        f"plan = {getinfo('app:m')!r}",
+        "print(KeplerPredict().getinfo(plan))",
+        f"print(sorted({HEAVY!r} & set(sys.modules)))",
+    ]
+    done = subprocess.run(
+        [splunk_python, "-c", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        env={"SPLUNK_HOME": "/nonexistent"},
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["{'type': 'stateful'}", "[]"]
+
+
+def test_the_package_has_no_binaries_and_the_pages_files(built_app: Path, root: Path) -> None:
+    assert built_app.is_dir()
+    [package] = (root / "dist").glob(f"kepler-{VERSION}.tar.gz")
+    with tarfile.open(package) as archive:
+        files = {name.removeprefix("kepler/") for name in archive.getnames()}
+    assert not [name for name in files if name.endswith((".so", ".pyd", ".pyc", ".dll"))]
+    assert {f"bin/{name}.py" for name in COMMANDS} <= files
+    for name in (
+        "bin/kepler_rh_settings.py",
+        "bin/kepler_token_broker.py",
+        "default/web.conf",
+        "app.manifest",
+    ):
+        assert name in files
+    assert "kepler/v1/prediction_pb2.py" in {name.removeprefix("lib/") for name in files}
+    assert not [name for name in files if name.endswith("_pb2_grpc.py")]
