@@ -93,7 +93,10 @@ class PredictSettings(Section):
 
     threads: int = Field(default=2, ge=1, le=256, description="Threads that score.")
     max_streams: int = Field(
-        default=64, ge=1, le=10_000, description="Streams served at once; more are refused, to retry."
+        default=1024,
+        ge=1,
+        le=10_000,
+        description="Streams served at once; more are refused, to retry. One holds a slice, 4 MiB at most.",
     )
     cache_mb: int = Field(
         default=1024, ge=1, description="Memory for loaded models, in MiB; the least used one goes first."

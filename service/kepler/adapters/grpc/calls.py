@@ -141,7 +141,8 @@ def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementatio
         checked_at = time.monotonic()
         while True:
             try:
-                data = await asyncio.wait_for(anext(stream), calls.stream_idle_s)
+                async with asyncio.timeout(calls.stream_idle_s):  # unlike wait_for it makes no task
+                    data = await anext(stream)
             except StopAsyncIteration:
                 return
             if calls.tokens is not None and time.monotonic() - checked_at > _RECHECK_S:

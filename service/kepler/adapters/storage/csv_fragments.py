@@ -6,27 +6,17 @@ is empty. Records end with LF.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from kepler.adapters.storage.arrow_text import column_text, pc, scalar
-from kepler.core.outputs import NumberOutput
+from kepler.adapters.storage.small_slices import quoted, render_small
+from kepler.core.outputs import NumberOutput, Output, TextOutput
 from kepler.ports.serving import Scoring
 
-_PLAIN = re.compile(r"[A-Za-z0-9.+-]*")
 _NOT_PLAIN = "[^A-Za-z0-9.+-]"
-
-
-def quoted(value: str) -> str:
-    """``value`` as a CSV field.
-
-    >>> print(quoted("a b"), quoted("x-1.5"))
-    "a b" x-1.5
-    """
-    return value if _PLAIN.fullmatch(value) else '"' + value.replace('"', '""') + '"'
 
 
 def render_outputs(scoring: Scoring, n_rows: int) -> tuple[bytes, bool]:
@@ -36,15 +26,25 @@ def render_outputs(scoring: Scoring, n_rows: int) -> tuple[bytes, bool]:
     >>> render_outputs(Scoring((TextOutput("p", np.array([0, -1], np.int32), ("a b",)),)), 2)
     (b'"a b"\\n\\n', True)
     """
-    columns: list[pa.Array] = []
-    one_line = True
-    for output in scoring.outputs:
-        if isinstance(output, NumberOutput):
-            columns.append(column_text(output))
-        else:
-            one_line = one_line and not any("\n" in label or "\r" in label for label in output.labels)
-            columns.append(column_text(output, [quoted(label) for label in output.labels]))
-    return _join(columns, n_rows), one_line
+    one_line = not any(
+        "\n" in label or "\r" in label
+        for output in scoring.outputs
+        if isinstance(output, TextOutput)
+        for label in output.labels
+    )
+    small = render_small(scoring.outputs, n_rows)
+    return (small if small is not None else render_many(scoring.outputs, n_rows)), one_line
+
+
+def render_many(outputs: Sequence[Output], n_rows: int) -> bytes:
+    """CSV records of ``outputs``, vectorised."""
+    columns = [
+        column_text(output)
+        if isinstance(output, NumberOutput)
+        else column_text(output, [quoted(label) for label in output.labels])
+        for output in outputs
+    ]
+    return _join(columns, n_rows)
 
 
 def render_text(columns: Sequence[pa.Array], n_rows: int) -> tuple[bytes, bool]:

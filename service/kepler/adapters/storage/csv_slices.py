@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from kepler.adapters.storage import arrow_numpy
+from kepler.adapters.storage.small_slices import read_small
 from kepler.core.errors import InvalidInput, Overloaded
 from kepler.core.records import Column, NumberColumn, RecordBatch, TextColumn
 
@@ -30,11 +31,14 @@ _COLUMN = re.compile(r"In CSV column #(\d+)")
 def check_header(columns: tuple[str, ...]) -> None:
     """Raise `InvalidInput` when the header is empty or names a column twice."""
     if not columns:
-        raise InvalidInput("The rows have no columns", fix="Pipe results with at least one field into the command.")
+        raise InvalidInput(
+            "The rows have no columns", fix="Pipe results with at least one field into the command."
+        )
     if len(set(columns)) < len(columns):
         twice = sorted({name for name in columns if columns.count(name) > 1})
         raise InvalidInput(
-            f"The field {twice[0]!r} comes {columns.count(twice[0])} times", fix="Rename or remove the duplicate."
+            f"The field {twice[0]!r} comes {columns.count(twice[0])} times",
+            fix="Rename or remove the duplicate.",
         )
 
 
@@ -77,7 +81,8 @@ def _explain(text: str, columns: tuple[str, ...]) -> InvalidInput:
     column = _COLUMN.search(text)
     where = f" in field {columns[int(column[1])]!r}" if column and int(column[1]) < len(columns) else ""
     return InvalidInput(
-        f"The rows cannot be read as UTF-8 CSV{where}", fix="Check for bytes that are not text or quotes left open."
+        f"The rows cannot be read as UTF-8 CSV{where}",
+        fix="Check for bytes that are not text or quotes left open.",
     )
 
 
@@ -97,13 +102,20 @@ class SliceReader:
         self._columns = columns
         present = [name for name in required if name in set(columns)]
         self._types = {
-            name: pa.float64() if name in numbers else pa.dictionary(pa.int32(), pa.string()) for name in present
+            name: pa.float64() if name in numbers else pa.dictionary(pa.int32(), pa.string())
+            for name in present
         }
+        self._numbers = {name: name in numbers for name in present}
 
     def read(self, slice_: bytes) -> RecordBatch:
         """Columns of one slice. Raises `InvalidInput` for ragged rows or text where numbers are read."""
         if not slice_:
             return RecordBatch({name: _empty(kind) for name, kind in self._types.items()}, 0)
+        small = read_small(slice_, self._columns, self._numbers)
+        return small if small is not None else self.read_many(slice_)
+
+    def read_many(self, slice_: bytes) -> RecordBatch:
+        """`read` by Arrow, whatever the size."""
         table = _read(slice_, self._columns, self._types)
         columns = {name: arrow_numpy.column(table.column(name)) for name in self._types}
         return RecordBatch(columns, table.num_rows)
@@ -118,7 +130,9 @@ def _empty(kind: pa.DataType) -> Column:
 class ArrowRowSpool:
     """Slices of one upload as an Arrow file of text columns, one record batch per slice (ports.rows.RowSpool)."""
 
-    def __init__(self, folder: Path, columns: tuple[str, ...], used: tuple[str, ...], min_free_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, columns: tuple[str, ...], used: tuple[str, ...], min_free_bytes: int
+    ) -> None:
         check_header(columns)
         self.rows = 0
         self._columns = columns
