@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import math
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 import grpc
@@ -54,6 +55,7 @@ CAPABILITIES: dict[str, str] = {
 }
 
 _RECHECK_S = 1.0  # a revoked token ends its streams within this time and one message
+_CHECKED_MAX = 10_000
 
 _principal: contextvars.ContextVar[Principal | None] = contextvars.ContextVar("principal", default=None)
 
@@ -71,6 +73,17 @@ class CallContext:
     tokens: TokenStore | None
     metrics: CallMetrics | None
     stream_idle_s: float
+    _checked: dict[str, float] = field(default_factory=dict[str, float])
+
+    def recheck(self, caller: Principal) -> None:
+        """Raise `Unauthenticated` when the token of ``caller`` has ended; all its streams share one look."""
+        now = time.monotonic()
+        if self.tokens is None or now - self._checked.get(caller.token_id, -math.inf) <= _RECHECK_S:
+            return
+        self.tokens.recheck(caller)
+        if len(self._checked) >= _CHECKED_MAX:
+            self._checked.clear()
+        self._checked[caller.token_id] = now
 
 
 def principal() -> Principal:
@@ -138,16 +151,13 @@ def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementatio
 
     async def requests(iterator: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         stream = iterator.__aiter__()
-        checked_at = time.monotonic()
         while True:
             try:
                 async with asyncio.timeout(calls.stream_idle_s):  # unlike wait_for it makes no task
                     data = await anext(stream)
             except StopAsyncIteration:
                 return
-            if calls.tokens is not None and time.monotonic() - checked_at > _RECHECK_S:
-                calls.tokens.recheck(principal())
-                checked_at = time.monotonic()
+            calls.recheck(principal())
             yield _decode(request_type, data)
 
     def finished(started: float, code: str) -> None:
