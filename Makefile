@@ -52,6 +52,12 @@ test: setup ## The suite CI runs, with coverage floors (under 25 minutes on two 
 test-full: setup ## Every count the issues name
 	$(BIN)/python tools/run_tests.py --full --no-coverage
 
+docs: setup ## Generate the reference pages and check every link between pages
+	$(BIN)/python tools/make_algorithm_docs.py
+	$(BIN)/python tools/make_cli_docs.py
+	$(BIN)/python tools/make_settings_docs.py
+	$(BIN)/python tools/check_links.py
+
 bench: app ## Measure against what users have today; prints ratios of one run
 	$(BIN)/python -m benchmarks.load.run
 

@@ -144,7 +144,8 @@ def main() -> int:
         "generated code": run(
             "generated code is current", [sys.executable, "tools/make_proto.py", "--check"]
         ),
-        "tree": run("no address or key in the tree", [sys.executable, "tools/check_tree.py"]),
+        "tree": run("no address or key in the tree", [sys.executable, "tools/check_tree.py"])
+        + run("links between pages hold", [sys.executable, "tools/check_links.py"]),
         "style": run("style", [str(BIN / "ruff"), "check", "--quiet", "."]),
         "imports": run("import contracts", [str(BIN / "lint-imports")], PYTHONPATH="edge_agent"),
         "types": run("types", [str(BIN / "pyright")]),
