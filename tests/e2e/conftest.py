@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,13 +22,21 @@ def python() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def standin(app_dir: Path, python: str | None) -> Standin:
+def installed(app_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built app, in a copy: a build while the tests run changes nothing under them."""
+    copy = tmp_path_factory.mktemp("apps") / "kepler"
+    shutil.copytree(app_dir, copy)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def standin(installed: Path, python: str | None) -> Standin:
     """Makes a stand-in for a service at an address: ``standin(address, lookups=..., python=..., env=...)``."""
 
     def make(address: str, **options: object) -> Splunkd:
         env = {"KEPLER_ADDRESS": address, **dict(options.pop("env", {}))}  # type: ignore[call-overload]
         chosen = {"lookups": lookups(), "python": python, "listen": False, **options}
-        return Splunkd(apps=[app_dir], env=env, **chosen)  # type: ignore[arg-type]
+        return Splunkd(apps=[installed], env=env, **chosen)  # type: ignore[arg-type]
 
     return make
 

@@ -25,15 +25,20 @@ def _classes(bunch: Any, names: Sequence[str], target: str) -> str:
     return csv_text([*names, target], rows)
 
 
+def _values(bunch: Any, target: str) -> str:
+    rows = [[*x, y] for x, y in zip(bunch.data.tolist(), bunch.target.tolist(), strict=True)]
+    return csv_text([*bunch.feature_names, target], rows)
+
+
 @functools.cache
 def lookups() -> dict[str, str]:
-    """iris (plain, with its own long names, and with gaps), wine, cancer and diabetes, each in mixed order.
+    """iris (plain, with its own long names, and with gaps), wine, cancer and diabetes (scaled too), in mixed order.
 
     The rows are shuffled with a fixed seed: in the originals each class stands in one block, which
     trainings in parts would learn one class at a time.
     """
     iris, wine, cancer = datasets.load_iris(), datasets.load_wine(), datasets.load_breast_cancer()
-    diabetes = datasets.load_diabetes(scaled=False)
+    diabetes, scaled = datasets.load_diabetes(scaled=False), datasets.load_diabetes()
     short = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
     made = {
         "iris.csv": _classes(iris, short, "species"),
@@ -42,10 +47,8 @@ def lookups() -> dict[str, str]:
         # "od280/od315_of_diluted_wines": a slash
         "wine.csv": _classes(wine, list(wine.feature_names), "cultivar"),
         "cancer.csv": _classes(cancer, list(cancer.feature_names), "diagnosis"),
-        "diabetes.csv": csv_text(
-            [*diabetes.feature_names, "progression"],
-            [[*x, y] for x, y in zip(diabetes.data.tolist(), diabetes.target.tolist(), strict=True)],
-        ),
+        "diabetes.csv": _values(diabetes, "progression"),
+        "diabetes_scaled.csv": _values(scaled, "progression"),
     }
     mixed = {name: _mixed(text) for name, text in made.items()}
     return {**mixed, "iris_gaps.csv": _with_gaps(mixed["iris.csv"])}
