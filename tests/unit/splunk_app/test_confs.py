@@ -134,3 +134,28 @@ def test_the_configuration_page_has_what_the_broker_reads(root: Path) -> None:
         assert pattern.fullmatch(good)
     for bad in ("https://kepler:8790", "kepler:", "a b:1", "x/y"):
         assert not pattern.fullmatch(bad)
+
+
+def test_every_warning_of_the_last_inspection_is_answered(root: Path) -> None:
+    report = root / "build" / "appinspect.json"
+    if not report.exists():
+        pytest.skip("AppInspect has not run here: tools/build_app.py --inspect")
+    page = (root / "docs/reference/appinspect.md").read_text()
+    result = json.loads(report.read_text())
+    checks = [check for item in result["reports"] for group in item["groups"] for check in group["checks"]]
+    assert checks
+    assert [
+        check["name"] for check in checks if check["result"] in ("error", "failure", "future_failure")
+    ] == []
+    for check in checks:
+        if check["result"] == "warning":
+            assert f"`{check['name']}`" in page
+
+
+def test_every_command_and_option_is_in_the_reference(root: Path) -> None:
+    page = (root / "docs/reference/search-commands.md").read_text()
+    for name in COMMANDS:
+        assert name in page
+    for options in OWN_OPTIONS.values():
+        for option in options.split():
+            assert option in page

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
-
 from kepler_app.errors import SearchError
 from kepler_app.lexer import Arguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MODEL_COLUMNS = [
     "model",
