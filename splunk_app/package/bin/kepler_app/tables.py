@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+
 from kepler_app.errors import SearchError
 from kepler_app.lexer import Arguments
 
