@@ -249,8 +249,9 @@ class SklearnScoring:
                 else:
                     rows.append((truth, guess, *values, *(_text(result) for result in results)))
         if not rows:
+            named = " or ".join(f"{truth!r} and {guess!r}" for truth, guess in pairs[:3])
             raise InvalidInput(
-                "No row has both fields filled", fix="Check that the predictions ran before the scoring."
+                f"No row has both {named} filled", fix="Check that the predictions ran before the scoring."
             )
         notices = (
             (

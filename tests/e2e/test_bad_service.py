@@ -1,0 +1,243 @@
+"""The service is away, refuses, dies or has no room: one clear sentence, and nothing is lost."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from e2e.conftest import Standin
+from e2e.test_bad_input import sentence
+from fakes.splunkd import Splunkd
+from support.running_service import RunningService, running, start
+
+from kepler.adapters.security.tls import make_self_signed
+
+IRIS = "| inputlookup iris.csv"
+TRAIN = f"{IRIS} | keplertrain GaussianNB species from * into app:held"
+SEARCHES = (TRAIN, f"{IRIS} | keplerpredict app:held", "| keplermodels", "| keplersummary app:held")
+
+
+def test_the_service_is_down(standin: Standin) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can take the port
+        address = "127.0.0.1:%d" % held.getsockname()[1]
+        with standin(address) as splunkd:
+            for spl in SEARCHES:
+                text = sentence(splunkd.search(spl))
+                assert address in text
+                assert "keplerhealth" in text
+            health = splunkd.search("| keplerhealth")
+    assert not health.is_failed
+    assert any(address in str(row) for row in health.rows)
+
+
+def test_a_wrong_token_and_an_authority_that_is_not_trusted(standin: Standin, tmp_path: Path) -> None:
+    made = make_self_signed(tmp_path / "home", ["127.0.0.1", "localhost"])
+    env = {
+        "KEPLER_TLS__CERT_FILE": str(made.server_cert),
+        "KEPLER_TLS__KEY_FILE": str(made.server_key),
+        "KEPLER_REQUIRE_TOKEN": "true",
+    }
+    other = make_self_signed(tmp_path / "other", ["127.0.0.1"])
+    with running(tmp_path / "home", env=env) as service:
+        trusted = {"KEPLER_CA_FILE": str(made.ca)}
+        for token in ("wrong-token", "kepler_" + "0" * 40, ""):
+            with standin(service.grpc, env={**trusted, "KEPLER_TOKEN": token}) as splunkd:
+                for spl in SEARCHES[:2]:
+                    text = sentence(splunkd.search(spl))
+                    assert "token" in text.lower()
+                    assert not token or token not in text
+        with standin(service.grpc, env={"KEPLER_CA_FILE": str(other.ca), "KEPLER_TOKEN": "x"}) as splunkd:
+            assert "certificate" in sentence(splunkd.search(SEARCHES[1]))
+        assert service.process.poll() is None
+
+
+def _expired(folder: Path) -> tuple[bytes, bytes, Path]:
+    """A certificate that ended yesterday, its key, and the file of the authority: itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=30))
+        .not_valid_after(now - datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    (folder / "ca.pem").write_bytes(pem)
+    plain = serialization.NoEncryption()
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    return pem, secret, folder / "ca.pem"
+
+
+def test_an_expired_certificate(standin: Standin, tmp_path: Path) -> None:
+    """The service refuses to start with one; here it ends while a server goes on with it."""
+    certificate, key, ca = _expired(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([(key, certificate)]))
+        server.start()
+        with standin(f"localhost:{port}", env={"KEPLER_CA_FILE": str(ca)}) as splunkd:
+            for spl in SEARCHES[:2]:
+                text = sentence(splunkd.search(spl))
+                assert "expired" in text
+                assert "Renew" in text
+        server.stop(None)
+
+
+class KillAfter:
+    """Kills the service once a command has answered ``replies`` executes (getinfo replies don't count)."""
+
+    def __init__(self, command: str, replies: int) -> None:
+        self.command, self.left = command, replies
+        self.service: RunningService | None = None
+
+    def __call__(self, command: str, way: str, message: bytes) -> None:
+        if command != self.command or way != "out" or b'"type"' in message[:200]:
+            return
+        self.left -= 1
+        if self.left == 0 and self.service is not None:
+            self.service.kill()
+
+
+@pytest.mark.timeout(240)
+def test_killed_in_mid_search(standin: Standin, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    service = start(home)
+    try:
+        with standin(service.grpc) as splunkd:
+            assert not splunkd.search(TRAIN).errors
+            before = splunkd.search(f"{IRIS} | keplerpredict app:held").rows
+        for command, rest in (
+            ("keplerpredict", "keplerpredict app:held"),
+            ("keplertrain", "keplertrain GaussianNB species from * into app:lost"),
+        ):
+            killer = KillAfter(command, 2)
+            with standin(service.grpc, chunk_rows=20, on_message=killer) as splunkd:
+                killer.service = service
+                text = sentence(splunkd.search(f"{IRIS} | {rest}"))
+                assert killer.left <= 0, "it was over before the kill"
+                assert service.grpc in text
+            assert service.process.poll() is not None
+            service = start(home)
+            with standin(service.grpc) as splunkd:
+                assert splunkd.search(f"{IRIS} | keplerpredict app:held").rows == before
+                assert [row["model"] for row in splunkd.search("| keplermodels").rows] == ["app.search/held"]
+                jobs = splunkd.search("| keplerjobs").rows
+                assert [job["state"] for job in jobs] == ["succeeded"]
+    finally:
+        service.kill()
+
+
+def _wait_for(found: Callable[[], bool], seconds: float = 60.0) -> None:
+    until = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(240)
+def test_killed_in_mid_training(standin: Standin, tmp_path: Path) -> None:
+    """The rows are up and the job runs: the search says so, the job ends once after the restart."""
+    home = tmp_path / "home"
+    service = start(home)
+    slow = "| inputlookup cancer.csv | keplertrain MLPClassifier diagnosis from * into app:slow max_iter=3000 tol=0 hidden_layer_sizes=64-64"
+    try:
+        with standin(service.grpc) as splunkd:
+            results: list[str] = []
+            search = threading.Thread(target=lambda: results.append(sentence(splunkd.search(slow))))
+            search.start()
+            _wait_for(lambda: any(r["state"] == "running" for r in splunkd.search("| keplerjobs").rows))
+            service.kill()
+            search.join(60)
+            assert len(results) == 1
+            assert service.grpc in results[0]
+        service = start(home)
+        with standin(service.grpc) as splunkd:
+            job = splunkd.search("| keplerjobs").rows[0]
+            ended = splunkd.search(f"| keplerjobs wait {job['id']} timeout=120s").rows[0]
+            assert ended["state"] == "succeeded", ended
+            versions = splunkd.search("| keplerversion list app:slow").rows
+            assert [row["version"] for row in versions] == ["1"]
+            assert len(splunkd.search("| keplerjobs").rows) == 1
+            asked = splunkd.search("| inputlookup cancer.csv | keplerpredict app:slow")
+            assert len(asked.rows) == 569
+    finally:
+        service.kill()
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of that size; skips where mounting is not permitted."""
+    folder.mkdir()
+    options = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "kepler-test", str(folder)]
+    try:
+        done = subprocess.run(options, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount program here, so no small disk to fill")
+    if done.returncode:
+        pytest.skip(f"mounting a small disk is not permitted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _fill(folder: Path, leave: int) -> Path:
+    """A file that takes all but ``leave`` bytes of the disk."""
+    stat = os.statvfs(folder)
+    ballast = folder / "ballast"
+    with ballast.open("wb") as file:
+        for _ in range(max(0, stat.f_bavail * stat.f_frsize - leave) // 65536):
+            file.write(bytes(65536))
+    return ballast
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("floor", "leave"), [("1048576", 600_000), ("0", 250_000)], ids=["below the floor", "no floor"]
+)
+def test_a_full_disk(standin: Standin, tmp_path: Path, floor: str, leave: int) -> None:
+    """The upload is refused early, or fails where a write fails; predictions go on and room helps."""
+    big = "| inputlookup cancer.csv | keplertrain GaussianNB diagnosis from * into app:big"
+    with small_disk(tmp_path / "disk", 96) as disk:
+        env = {"KEPLER_TRAINING__MIN_FREE_DISK_BYTES": floor}
+        with running(disk / "home", env=env) as service, standin(service.grpc) as splunkd:
+            assert not splunkd.search(TRAIN).errors
+            before = splunkd.search(f"{IRIS} | keplerpredict app:held").rows
+            ballast = _fill(disk, leave)
+            text = sentence(splunkd.search(big))
+            assert "disk" in text.lower() or "space" in text.lower(), text
+            assert splunkd.search(f"{IRIS} | keplerpredict app:held").rows == before
+            ballast.unlink()
+            assert not splunkd.search(big).errors
+            assert service.process.poll() is None
+
+
+def test_a_disk_below_the_floor(standin: Standin, tmp_path: Path) -> None:
+    """The same without a small disk: a floor that no disk reaches."""
+    with running(tmp_path / "home", env={"KEPLER_TRAINING__MIN_FREE_DISK_BYTES": str(2**60)}) as service:
+        with standin(service.grpc) as splunkd:
+            assert "disk" in sentence(splunkd.search(TRAIN)).lower()
+            assert splunkd.search("| keplermodels").rows == []
+        assert service.process.poll() is None
