@@ -190,8 +190,8 @@ class Nearest:
         return _nearest((sums, counts))
 
     def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
-        sums, counts = earlier
         more = self.fit(data, run).estimator
+        sums, counts = (0.0, 0.0) if earlier is None else earlier
         return _nearest((sums + more[0], counts + more[1]))
 
 
@@ -270,10 +270,11 @@ class Drift:
     """Subtracts the mean of all rows it ever saw."""
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
-        return self.partial_fit(data, run, (np.zeros(data.x.shape[1]), 0))
+        return self.partial_fit(data, run, None)
 
     def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
-        total, count = earlier[0] + data.x.sum(axis=0), earlier[1] + len(data.x)
+        before, rows = (0.0, 0) if earlier is None else earlier
+        total, count = before + data.x.sum(axis=0), rows + len(data.x)
         names = tuple(f"DR_{name}" for name in data.feature_names)
         return Fitted(
             Task.TRANSFORM,

@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kepler.algorithms._scores import ClassScores, Scores, ValueScores, threads_limited
-from kepler.core.algorithms import Fitted, Matrix, RawScores, Run, SummaryTable, Task, TrainingSet, param
+from kepler.core.algorithms import (
+    Fitted,
+    Matrix,
+    RawScores,
+    Run,
+    SummaryTable,
+    Task,
+    TrainingSet,
+    declared_by,
+    param,
+)
 from kepler.core.errors import InvalidInput
 
 Summary = Mapping[str, SummaryTable]
@@ -138,6 +148,62 @@ def fit_unsupervised(
         return Fitted(task, estimator, _only_training_rows, dtype=dtype, native_format="")
     scores.threads = run.threads
     return Fitted(task, estimator, scores, dtype=dtype)
+
+
+def go_on_classifier(estimator: Any, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+    """The library's own `partial_fit` on class indices, of ``earlier`` or for the first rows of ``estimator``.
+
+    The classes are those of the first version and stay; a later part need not have a row of each.
+    """
+    going = estimator if earlier is None else earlier
+    x = matrix(data, "float64")
+    y = np.array(data.y, dtype=np.int64)
+    class_index = tuple(range(len(data.classes)))
+    with quiet_fit(run, type(going).__name__):
+        going.partial_fit(x, y, classes=np.arange(len(data.classes)))
+    return Fitted(
+        task=Task.CLASSIFICATION,
+        estimator=going,
+        score=ClassScores(going, class_index, len(class_index), argmax=False, threads=run.threads),
+        n_classes=len(class_index),
+        class_index=class_index,
+    )
+
+
+def go_on_regressor(estimator: Any, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+    """As `go_on_classifier`, on numbers."""
+    going = estimator if earlier is None else earlier
+    x = matrix(data, "float64")
+    y = np.array(data.y, dtype=np.float64)
+    with quiet_fit(run, type(going).__name__):
+        going.partial_fit(x, y)
+    return Fitted(Task.REGRESSION, going, ValueScores(going))
+
+
+def go_on_unsupervised(
+    estimator: Any, data: TrainingSet, run: Run, task: Task, scores: type[Scores], earlier: Any
+) -> Fitted:
+    """As `go_on_classifier`, without a target."""
+    going = estimator if earlier is None else earlier
+    x = matrix(data, "float64")
+    with quiet_fit(run, type(going).__name__):
+        going.partial_fit(x)
+    return Fitted(task, going, scores(going, run.threads))
+
+
+def once_only(run: Run, algorithm: Any) -> None:
+    """Say that parameters about repeated passes do not count: `partial_fit` makes one pass."""
+    given = [
+        name
+        for info in declared_by(type(algorithm))
+        for name in ("max_iter", "tol")
+        if name in info.params and getattr(algorithm, name) != info.params[name].default
+    ]
+    if given:
+        run.notice(
+            "info",
+            f"partial_fit passes over the rows of each search once; {' and '.join(given)} do not count",
+        )
 
 
 def _only_training_rows(x: Matrix) -> RawScores:

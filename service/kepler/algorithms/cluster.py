@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kepler.algorithms._fitting import Seeded, fit_unsupervised
+from kepler.algorithms._fitting import Seeded, fit_unsupervised, go_on_unsupervised
 from kepler.algorithms._scores import CentreScores
 from kepler.algorithms._tables import table, with_params
 from kepler.core.algorithms import Fitted, Run, SummaryTable, Task, TrainingSet, algorithm, param
@@ -71,15 +71,25 @@ class Birch:
     branching_factor: int = param(50, low=2, high=100_000, help="Most subclusters of a node.")
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
-        from sklearn import cluster
-
         _need_rows("Birch", data, self.k or 1)
-        estimator: Any = cluster.Birch(
-            n_clusters=self.k, threshold=self.threshold, branching_factor=self.branching_factor
-        )
+        estimator = self._make()
         fitted = fit_unsupervised(estimator, data, run, Task.CLUSTERING, CentreScores(estimator))
         fitted.summary = with_params(self, {})
         return fitted
+
+    def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+        """Go on from ``earlier``: its tree grows, then its subclusters are grouped anew into k."""
+        if earlier is None:
+            _need_rows("Birch", data, self.k or 1)
+        fitted = go_on_unsupervised(self._make(), data, run, Task.CLUSTERING, CentreScores, earlier)
+        fitted.summary = with_params(self, {})
+        return fitted
+
+    def _make(self) -> Any:
+        from sklearn import cluster
+
+        k: Any = self.k
+        return cluster.Birch(n_clusters=k, threshold=self.threshold, branching_factor=self.branching_factor)
 
 
 @algorithm("DBSCAN", task=Task.CLUSTERING, savable=False)

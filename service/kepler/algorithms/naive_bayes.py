@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kepler.algorithms._fitting import fit_classifier
+from kepler.algorithms._fitting import fit_classifier, go_on_classifier
 from kepler.algorithms._tables import class_label, table, with_params
 from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, param
 
@@ -21,15 +21,22 @@ class GaussianNB:
     )
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
+        return self._described(fit_classifier(self._make(), data, run), data)
+
+    def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+        """Go on from ``earlier``; counts, means and variances are those of all rows so far."""
+        return self._described(go_on_classifier(self._make(), data, run, earlier), data)
+
+    def _make(self) -> Any:
         from sklearn import naive_bayes
 
-        estimator: Any = naive_bayes.GaussianNB(var_smoothing=self.var_smoothing)
-        fitted = fit_classifier(estimator, data, run)
+        return naive_bayes.GaussianNB(var_smoothing=self.var_smoothing)
+
+    def _described(self, fitted: Fitted, data: TrainingSet) -> Fitted:
+        learned = fitted.estimator
         rows = [
             (class_label(data, index), name, mean, variance)
-            for index, means, variances in zip(
-                fitted.class_index, estimator.theta_, estimator.var_, strict=True
-            )
+            for index, means, variances in zip(fitted.class_index, learned.theta_, learned.var_, strict=True)
             for name, mean, variance in zip(data.feature_names, means, variances, strict=True)
         ]
         fitted.summary = with_params(self, {"default": table(("class", "feature", "mean", "variance"), rows)})
@@ -50,15 +57,22 @@ class BernoulliNB:
     fit_prior: bool = param(True, help="Learn how frequent each class is.")
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
+        return self._described(fit_classifier(self._make(), data, run), data)
+
+    def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+        """Go on from ``earlier``; the counts are those of all rows so far."""
+        return self._described(go_on_classifier(self._make(), data, run, earlier), data)
+
+    def _make(self) -> Any:
         from sklearn import naive_bayes
 
-        estimator: Any = naive_bayes.BernoulliNB(
-            alpha=self.alpha, binarize=self.binarize, fit_prior=self.fit_prior
-        )
-        fitted = fit_classifier(estimator, data, run)
+        binarize: Any = self.binarize
+        return naive_bayes.BernoulliNB(alpha=self.alpha, binarize=binarize, fit_prior=self.fit_prior)
+
+    def _described(self, fitted: Fitted, data: TrainingSet) -> Fitted:
         rows = [
             (class_label(data, index), name, chance)
-            for index, chances in zip(fitted.class_index, estimator.feature_log_prob_, strict=True)
+            for index, chances in zip(fitted.class_index, fitted.estimator.feature_log_prob_, strict=True)
             for name, chance in zip(data.feature_names, chances, strict=True)
         ]
         fitted.summary = with_params(self, {"default": table(("class", "feature", "log_probability"), rows)})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kepler.algorithms._fitting import Seeded, fit_classifier, fit_regressor
+from kepler.algorithms._fitting import Seeded, fit_classifier, fit_regressor, go_on_classifier, once_only
 from kepler.algorithms._tables import table, with_params
 from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, param
+from kepler.core.errors import InvalidInput
 
 
 class _Perceptron(Seeded):
@@ -55,6 +56,26 @@ class MLPClassifier(_Perceptron):
         estimator = neural_network.MLPClassifier(**self.options(run))
         fitted = fit_classifier(estimator, data, run)
         fitted.summary = self.tables(estimator)
+        return fitted
+
+    def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+        """Go on from ``earlier`` with one pass over the rows."""
+        from sklearn import neural_network
+
+        if self.solver == "lbfgs":
+            raise InvalidInput(
+                "MLPClassifier with solver=lbfgs needs all rows at once, so partial_fit does not go with it",
+                fix="Use solver=adam or solver=sgd, or leave out partial_fit.",
+            )
+        if self.early_stopping:
+            raise InvalidInput(
+                "early_stopping needs passes over rows kept aside, so partial_fit does not go with it",
+                fix="Leave out one of them.",
+            )
+        once_only(run, self)
+        made = neural_network.MLPClassifier(**self.options(run))
+        fitted = go_on_classifier(made, data, run, earlier)
+        fitted.summary = self.tables(fitted.estimator)
         return fitted
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kepler.algorithms._fitting import fit_unsupervised
+from kepler.algorithms._fitting import fit_unsupervised, go_on_unsupervised
 from kepler.algorithms._scores import ComponentScores
 from kepler.algorithms._tables import table, with_params
 from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, param
@@ -24,10 +24,22 @@ class StandardScaler:
     with_std: bool = param(True, help="Divide by the standard deviation.")
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
+        estimator = self._make()
+        fitted = fit_unsupervised(estimator, data, run, Task.TRANSFORM, ComponentScores(estimator))
+        return self._described(fitted, data)
+
+    def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+        """Go on from ``earlier``; mean and deviation are those of all rows so far."""
+        fitted = go_on_unsupervised(self._make(), data, run, Task.TRANSFORM, ComponentScores, earlier)
+        return self._described(fitted, data)
+
+    def _make(self) -> Any:
         from sklearn import preprocessing
 
-        estimator: Any = preprocessing.StandardScaler(with_mean=self.with_mean, with_std=self.with_std)
-        fitted = fit_unsupervised(estimator, data, run, Task.TRANSFORM, ComponentScores(estimator))
+        return preprocessing.StandardScaler(with_mean=self.with_mean, with_std=self.with_std)
+
+    def _described(self, fitted: Fitted, data: TrainingSet) -> Fitted:
+        estimator = fitted.estimator
         fitted.component_names = tuple(f"SS_{name}" for name in data.feature_names)
         width = len(data.feature_names)
         mean: Any = estimator.mean_ if estimator.mean_ is not None else np.full(width, np.nan)

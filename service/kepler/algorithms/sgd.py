@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from kepler.algorithms._fitting import Seeded, fit_classifier, fit_regressor
+from kepler.algorithms._fitting import (
+    Seeded,
+    fit_classifier,
+    fit_regressor,
+    go_on_classifier,
+    go_on_regressor,
+    once_only,
+)
 from kepler.algorithms._tables import coefficient_table, with_params
 from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, param
+from kepler.core.errors import InvalidInput
 
 _RATES = ("constant", "optimal", "invscaling", "adaptive")
 
@@ -56,14 +64,29 @@ class SGDClassifier(_Descent):
     )
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
+        return self._described(fit_classifier(self._make(run), data, run), data)
+
+    def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+        """Go on from ``earlier`` with one pass over the rows."""
+        if self.class_weight is not None:
+            raise InvalidInput(
+                "SGDClassifier cannot balance classes it has not all seen (class_weight with partial_fit)",
+                fix="Leave out class_weight or partial_fit.",
+            )
+        once_only(run, self)
+        return self._described(go_on_classifier(self._make(run), data, run, earlier), data)
+
+    def _make(self, run: Run) -> Any:
         from sklearn import linear_model
 
         loss = "log_loss" if self.loss == "log" else self.loss
-        estimator = linear_model.SGDClassifier(
+        return linear_model.SGDClassifier(
             **self.options(run), loss=loss, class_weight=self.class_weight, n_jobs=run.threads
         )
-        fitted = fit_classifier(estimator, data, run)
-        coefficients = coefficient_table(data, estimator.coef_, estimator.intercept_, fitted.class_index)
+
+    def _described(self, fitted: Fitted, data: TrainingSet) -> Fitted:
+        learned = fitted.estimator
+        coefficients = coefficient_table(data, learned.coef_, learned.intercept_, fitted.class_index)
         fitted.summary = with_params(self, {"default": coefficients})
         return fitted
 
@@ -84,10 +107,19 @@ class SGDRegressor(_Descent):
     power_t: float = param(0.25, low=0.0, high=10.0, help="Exponent of invscaling.")
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
+        return self._described(fit_regressor(self._make(run), data, run), data)
+
+    def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
+        """Go on from ``earlier`` with one pass over the rows."""
+        once_only(run, self)
+        return self._described(go_on_regressor(self._make(run), data, run, earlier), data)
+
+    def _make(self, run: Run) -> Any:
         from sklearn import linear_model
 
-        estimator = linear_model.SGDRegressor(**self.options(run), loss=self.loss)
-        fitted = fit_regressor(estimator, data, run)
-        coefficients = coefficient_table(data, estimator.coef_, estimator.intercept_)
+        return linear_model.SGDRegressor(**self.options(run), loss=self.loss)
+
+    def _described(self, fitted: Fitted, data: TrainingSet) -> Fitted:
+        coefficients = coefficient_table(data, fitted.estimator.coef_, fitted.estimator.intercept_)
         fitted.summary = with_params(self, {"default": coefficients})
         return fitted

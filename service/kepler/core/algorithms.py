@@ -125,7 +125,10 @@ class Incremental(Protocol):
     """An `Algorithm` that can also go on from an earlier fit (``partial_fit=true``)."""
 
     def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
-        """Learn from more rows. ``earlier`` is the `Fitted.estimator` of the version before."""
+        """Learn from more rows, in one pass.
+
+        ``earlier`` is the `Fitted.estimator` of the version before, None for the first; it may be changed.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kepler.core.algorithms import Algorithm, AlgorithmInfo, Fitted, Run, Task, TrainingSet
+from kepler.core.algorithms import Algorithm, AlgorithmInfo, Fitted, Incremental, Run, Task, TrainingSet
 from kepler.core.errors import InvalidInput
 from kepler.core.golden import GOLDEN_ROWS, GoldenVectors
 from kepler.core.jobs import Notice
@@ -26,6 +26,8 @@ from kepler.ports.training import TrainingFiles
 from kepler.usecases.crossvalidate import check_folds, cross_validate
 from kepler.usecases.prepare import Chosen, PreparedRows, build, choose, load, split
 from kepler.usecases.resume import (
+    Earlier,
+    as_earlier,
     check_incremental,
     go_on,
     load_again,
@@ -88,7 +90,9 @@ def fit_model(
     check_incremental(spec, info, algorithm, formats)
     run.progress(0.0, "loading")
     if spec.partial_fit and spec.parent:
-        trained = _train_on(spec, info, algorithm, files, formats, run)
+        earlier = open_earlier(spec, info, files, formats)
+        spec = as_earlier(spec, info, earlier)
+        trained = _train_on(spec, info, algorithms.create(info, spec.params), earlier, files, run)
     else:
         trained = _train(spec, info, lambda: algorithms.create(info, spec.params), files, run)
     plan = _plan(spec, info, trained)
@@ -137,8 +141,12 @@ def _train(
     notices = list(chosen.selection.notices)
 
     def fit(data: TrainingSet) -> Fitted:
+        algorithm = make()
         with _told(info):
-            return make().fit(data, run)
+            if spec.partial_fit:
+                assert isinstance(algorithm, Incremental)
+                return algorithm.partial_fit(data, run, None)
+            return algorithm.fit(data, run)
 
     if spec.kfold_cv:
         crossed = cross_validate(spec, info, chosen, fit, run)
@@ -164,12 +172,11 @@ def _train_on(
     spec: TrainSpec,
     info: AlgorithmInfo,
     algorithm: Algorithm,
+    earlier: Earlier,
     files: TrainingFiles,
-    formats: ModelFormats,
     run: Run,
 ) -> _Trained:
-    """Go on from the version in ``spec.parent`` (partial_fit)."""
-    earlier = open_earlier(spec, info, files, formats)
+    """Go on from the ``earlier`` version (partial_fit)."""
     table = load_again(earlier, info, files)
     run.progress(0.3, "preparing")
     chosen, prepared = prepare_again(spec, info, earlier, table)

@@ -1,22 +1,27 @@
 """partial_fit: go on from an earlier version with more rows.
 
-The earlier version fixes what its model means: fields, preparation, classes, parameters. New categories
-count as none of the known ones; a new class, another target or another algorithm is an error.
+The first version fixes what the model means: fields, preparation, classes, parameters. Texts that are new
+in a later part count as none of the known ones, and new fields are left out, each with a notice. A new
+class, another target, another algorithm or another parameter is an error.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from kepler.core.algorithms import Algorithm, AlgorithmInfo, Fitted, Incremental, Run, Task
-from kepler.core.datasets import TrainingTable, missing_field
+from kepler.core.datasets import TrainingTable, WideText, missing_field
 from kepler.core.errors import InvalidInput
 from kepler.core.jobs import Notice
 from kepler.core.manifest import Manifest
-from kepler.core.preparing import PrepareOptions, select, training_matrix
+from kepler.core.preparation import Preparation, TextFeature
+from kepler.core.preparing import PrepareOptions, narrow, select, training_matrix
 from kepler.core.profile import profile_of
+from kepler.core.records import Bools, NumberColumn
 from kepler.core.targets import read_target
 from kepler.core.training import TrainSpec
 from kepler.ports.formats import EstimatorStates, ModelFormats
@@ -52,7 +57,7 @@ def check_incremental(
     for option, given in (("kfold_cv", spec.kfold_cv), ("test_size", spec.test_size)):
         if given:
             raise InvalidInput(f"partial_fit does not go with {option}", fix="Leave out one of them.")
-    if spec.nulls == "native" or spec.categoricals == "target":
+    if spec.nulls == "native" or spec.categoricals != "onehot":
         raise InvalidInput(
             "partial_fit needs a preparation that does not change with the rows",
             fix="Use nulls=drop or impute, and categoricals=onehot.",
@@ -67,20 +72,50 @@ def open_earlier(
     name = f"{manifest.name}@{manifest.version}"
     if manifest.algorithm != info.name:
         raise InvalidInput(
-            f"{name} was trained with {manifest.algorithm}, not {info.name}",
-            fix="Name that algorithm, or train into another model.",
+            f"{name} was trained with {manifest.algorithm}, not {info.name}, so it cannot be gone on from",
+            fix=f"Use {manifest.algorithm}, or name another model to begin anew.",
         )
     if manifest.target != spec.target:
         raise InvalidInput(
-            f"{name} predicts '{manifest.target}', not '{spec.target}'", fix="Train into another model."
+            f"{name} predicts '{manifest.target}', not '{spec.target}', so it cannot be gone on from",
+            fix=f"Predict '{manifest.target}', or name another model to begin anew.",
         )
     state = manifest.model.extra.get(STATE)
     if not state or not isinstance(formats, EstimatorStates):
         raise InvalidInput(
             f"{name} was not trained with partial_fit=true, so it cannot be gone on from",
-            fix="Train the first version with partial_fit=true.",
+            fix="Name another model to begin anew with partial_fit=true, or leave partial_fit out.",
         )
     return Earlier(manifest, formats.load_state(state, Path(spec.parent)))
+
+
+def as_earlier(spec: TrainSpec, info: AlgorithmInfo, earlier: Earlier) -> TrainSpec:
+    """``spec`` with the parameters of the earlier version. Raises `InvalidInput` where it asks for others."""
+    manifest = earlier.manifest
+
+    def before(name: str) -> Any:
+        return manifest.params.get(name, info.params[name].default)
+
+    changed = sorted(name for name, value in spec.params.items() if _plain(value) != _plain(before(name)))
+    if changed:
+        was = ", ".join(f"{name}={_plain(before(name))}" for name in changed)
+        raise InvalidInput(
+            f"{earlier.full_name} was trained with {was}, and partial_fit goes on with it as it is",
+            fix=f"Leave out {', '.join(changed)}, or name another model to begin anew.",
+        )
+    if spec.nulls not in ("drop", manifest.preparation.nulls):
+        raise InvalidInput(
+            f"{earlier.full_name} was trained with nulls={manifest.preparation.nulls}, not nulls={spec.nulls}",
+            fix="Leave out nulls, or name another model to begin anew.",
+        )
+    return replace(spec, params={**manifest.params, **spec.params})
+
+
+def _plain(value: Any) -> str:
+    """One text for equal values: sizes are a tuple by default and a list when given."""
+    if isinstance(value, list | tuple):
+        return "-".join(map(str, cast("list[object]", value)))
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
 def load_again(earlier: Earlier, info: AlgorithmInfo, files: TrainingFiles) -> TrainingTable:
@@ -111,16 +146,51 @@ def prepare_again(
     fields = (*preparation.required_fields, *((manifest.target,) if manifest.target else ()))
     options = PrepareOptions(info.name, preparation.nulls, spec.categoricals)
     chosen = Chosen(table, selection, target, options, profile_of(table, fields))
+    notices = _left_out(spec, earlier)
+    notices += _new_texts(table, preparation, selection.kept)
     x = training_matrix(preparation, table, selection.kept, selection.n_kept, consume=True)
-    notices: tuple[Notice, ...] = ()
-    changed = sorted(key for key, value in spec.params.items() if manifest.params.get(key, value) != value)
-    if changed:
-        notices = (
-            Notice(
-                "warn", f"kept the earlier model's {', '.join(changed)}: partial_fit goes on with it as it is"
-            ),
-        )
-    return chosen, PreparedRows(x, target, None, preparation, notices)
+    return chosen, PreparedRows(x, target, None, preparation, tuple(notices))
+
+
+def _left_out(spec: TrainSpec, earlier: Earlier) -> list[Notice]:
+    known = set(earlier.manifest.required_fields)
+    new = [name for name in spec.features if name not in known]
+    if not new:
+        return []
+    names = ", ".join(f"'{name}'" for name in new[:8]) + (f" and {len(new) - 8} more" if len(new) > 8 else "")
+    return [Notice("info", f"left out {names}: {earlier.full_name} does not read {_it(len(new))}")]
+
+
+def _it(count: int) -> str:
+    return "it" if count == 1 else "them"
+
+
+def _new_texts(table: TrainingTable, preparation: Preparation, kept: Bools | None) -> list[Notice]:
+    """Say which fields hold texts that the first version has not met."""
+    found: list[Notice] = []
+    for feature in preparation.features:
+        column = table.columns[feature.field]
+        if not isinstance(feature, TextFeature) or isinstance(column, NumberColumn):
+            continue
+        if isinstance(column, WideText):
+            raise InvalidInput(
+                f"Field '{feature.field}' has too many distinct texts, and the model knows "
+                f"{len(feature.categories)} of them",
+                fix="Group its values first, or leave such rows out.",
+            )
+        known = set(feature.categories)
+        narrowed = narrow(column, kept)
+        assert not isinstance(narrowed, NumberColumn)
+        present = np.bincount(narrowed.codes[narrowed.codes >= 0], minlength=len(column.categories))
+        new = [text for text, n in zip(column.categories, present, strict=True) if n and text not in known]
+        if new:
+            rows = int(sum(present[column.categories.index(text)] for text in new))
+            text = (
+                f"field '{feature.field}' has values that the model does not know in {rows:,} rows, such as "
+                f"{new[0][:40]!r}: they count as none of the known ones"
+            )
+            found.append(Notice("warn", text))
+    return found
 
 
 def go_on(algorithm: Algorithm, prepared: PreparedRows, earlier: Earlier, run: Run) -> Fitted:

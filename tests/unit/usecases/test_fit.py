@@ -316,9 +316,41 @@ class TestPartialFit:
         second = self.second(tmp_path, first, rows, nulls="impute")
         assert second.outcome.rows_used == 2
 
-    def test_changed_parameters_are_said(self, tmp_path):
-        second = self.second(tmp_path, self.first(tmp_path, params={"power": 1.0}), params={"power": 2.0})
-        assert second.texts == ["kept the earlier model's power: partial_fit goes on with it as it is"]
+    def test_new_texts_and_fields_are_said(self, tmp_path):
+        first = self.first(tmp_path, features=("c",))
+        rows = {"y": ["0", "1", "1"], "a": ["1", "2", "3"], "c": ["red", "7", "7"]}
+        second = self.second(tmp_path, first, rows, features=("a", "c"))
+        assert second.texts == [
+            "left out 'a': @0 does not read it",
+            "field 'c' has values that the model does not know in 2 rows, such as '7': they count as none "
+            "of the known ones",
+        ]
+        assert second.files.manifest.required_fields == ("c",)
+
+    def test_too_many_new_texts(self, tmp_path):
+        first = self.first(tmp_path)
+        rows = {"y": ["0", "1"] * 150, "a": ["1"] * 300, "c": [f"text {i}" for i in range(300)]}
+        with pytest.raises(InvalidInput, match="Field 'c' has too many distinct texts, and the model knows"):
+            self.second(tmp_path, first, rows)
+
+    def test_parameters_stay(self, tmp_path):
+        first = self.first(tmp_path, params={"power": 1.0})
+        second = self.second(tmp_path, first)
+        assert second.texts == []
+        assert second.files.manifest.params == {"power": 1.0}
+        assert self.second(tmp_path, first, params={"power": 1.0}).files.manifest.params == {"power": 1.0}
+        with pytest.raises(
+            InvalidInput,
+            match=r"@0 was trained with power=1.0, and .* Leave out power, or name another model",
+        ):
+            self.second(tmp_path, first, params={"power": 2.0})
+        with pytest.raises(InvalidInput, match=r"trained with fail=, and"):
+            self.second(tmp_path, first, params={"fail": "value"})
+
+    def test_missing_values_stay_as_they_were(self, tmp_path):
+        first = self.first(tmp_path)
+        with pytest.raises(InvalidInput, match="was trained with nulls=drop, not nulls=impute"):
+            self.second(tmp_path, first, nulls="impute")
 
     @pytest.mark.parametrize(
         ("spec", "sentence"),

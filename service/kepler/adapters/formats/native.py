@@ -82,7 +82,7 @@ def save(fitted: Fitted, n_features: int, folder: Path) -> SavedModel:
     path = folder / FILES[fitted.native_format]
     trusted: tuple[str, ...] = ()
     if fitted.native_format == "skops":
-        trusted = _save_skops(fitted.estimator, path)
+        trusted = save_skops(fitted.estimator, path)
     elif fitted.native_format == "lightgbm":
         path.write_text(fitted.estimator.booster_.model_to_string())
     elif fitted.native_format == "xgboost":
@@ -116,7 +116,8 @@ def load(saved: SavedModel, path: Path, *, threads: int) -> Scorer:
     return NativeScorer(ask, saved, path.stat().st_size * 2)
 
 
-def _save_skops(estimator: Any, path: Path) -> tuple[str, ...]:
+def save_skops(estimator: Any, path: Path) -> tuple[str, ...]:
+    """Write ``estimator``; gives the types beyond skops' own that it needs. Raises `InvalidInput`."""
     import skops.io
     from skops.io.exceptions import UnsupportedTypeException
 
@@ -137,22 +138,26 @@ def _save_skops(estimator: Any, path: Path) -> tuple[str, ...]:
 
 
 def _read_skops(saved: SavedModel, path: Path, threads: int, *meta: Any) -> Callable[[Matrix], RawScores]:
+    estimator = load_skops(path, AUDITED.intersection(saved.trusted_types))
+    if "n_jobs" in estimator.get_params(deep=False):
+        estimator.set_params(n_jobs=threads)
+    task, class_index, n_classes = meta
+    return native_scores(estimator, task, class_index, n_classes, threads)
+
+
+def load_skops(path: Path, trusted: frozenset[str]) -> Any:
+    """The estimator in ``path``. Raises `InvalidInput` when it holds types that are not ``trusted``."""
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
-    trusted = sorted(AUDITED.intersection(saved.trusted_types))
     try:
-        estimator = skops.io.load(path, trusted=trusted)
+        return skops.io.load(path, trusted=sorted(trusted))
     except UntrustedTypesFoundException as error:
         raise InvalidInput(
             "The model file is refused", cause="It holds types that are not trusted"
         ) from error
     except Exception as error:  # a damaged file fails in many ways, none of them the caller's concern
         raise InvalidInput("The model file cannot be read", cause=type(error).__name__) from error
-    if "n_jobs" in estimator.get_params(deep=False):
-        estimator.set_params(n_jobs=threads)
-    task, class_index, n_classes = meta
-    return native_scores(estimator, task, class_index, n_classes, threads)
 
 
 def _read_lightgbm(saved: SavedModel, path: Path, threads: int, *meta: Any) -> Callable[[Matrix], RawScores]:

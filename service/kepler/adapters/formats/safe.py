@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kepler.adapters.formats import native
+from kepler.adapters.formats import native, states
 from kepler.adapters.formats.agreement import Agreement, check_agreement
 from kepler.adapters.formats.graph import OPSET
 from kepler.adapters.formats.onnx_check import MAX_BYTES
@@ -25,7 +26,7 @@ SERVES = "serves"
 
 
 class SafeModelFormats:
-    """Implements `kepler.ports.formats.ModelFormats`."""
+    """Implements `kepler.ports.formats.ModelFormats` and `EstimatorStates`."""
 
     def save(self, fitted: Fitted, sample: Matrix, folder: Path) -> SavedModel:
         """Write ``fitted`` into ``folder``; see the port.
@@ -81,6 +82,14 @@ class SafeModelFormats:
             block_rows = int(saved.extra.get("block_rows", "0"))
             return OnnxScorer(path.read_bytes(), dtype=saved.dtype, threads=threads, block_rows=block_rows)
         return native.load(saved, _inside(folder, saved.files), threads=threads)
+
+    def save_state(self, fitted: Fitted, folder: Path) -> str:
+        """Write the estimator for ``partial_fit``; see the port."""
+        return states.save_state(fitted, folder)
+
+    def load_state(self, name: str, folder: Path) -> Any:
+        """The estimator that `save_state` wrote; see the port."""
+        return states.load_state(name, folder)
 
     def _beside(self, saved: SavedModel, fitted: Fitted, rows: Matrix, folder: Path) -> SavedModel:
         """Keep the library's own file beside the ONNX file and let it serve."""

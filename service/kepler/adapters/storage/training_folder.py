@@ -12,7 +12,7 @@ from kepler.adapters.storage.arrow_rows import (
     PredictionsWriter,
 )
 from kepler.adapters.storage.version_folder import MANIFEST, measure
-from kepler.core.errors import Conflict
+from kepler.core.errors import Conflict, NotFound
 from kepler.core.manifest import Manifest
 
 DRAFT = "model"
@@ -44,7 +44,12 @@ class TrainingFolder:
     def parent(self, folder: str) -> Manifest:
         """The manifest of a registered version, once the files beside it are those it names."""
         path = Path(folder)
-        manifest = Manifest.from_json((path / MANIFEST).read_bytes())
+        try:
+            manifest = Manifest.from_json((path / MANIFEST).read_bytes())
+        except FileNotFoundError as error:
+            raise NotFound(
+                "The version to go on from was deleted meanwhile (partial_fit)", fix="Run the search again."
+            ) from error
         if measure(path) != dict(manifest.files):
             raise Conflict(
                 f"The files of {manifest.name}@{manifest.version} are not those it was registered with",
