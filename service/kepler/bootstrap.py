@@ -91,6 +91,7 @@ def build(settings: Settings) -> Parts:
         WorkerLimits(
             memory_bytes=settings.worker.memory_mb * _MIB,
             time_s=settings.worker.time_s,
+            cpu_s=settings.worker.cpu_s,
             processes=settings.worker.processes,
             scratch_bytes=settings.worker.scratch_mb * _MIB,
             threads=settings.worker.threads,

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -143,6 +144,8 @@ def serve(settings: Settings) -> int:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
+    # A dump of this process would hold tokens, keys and rows.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     REDACTOR.learn(settings.database_url.get_secret_value())
     logs = configure_logging(

@@ -70,6 +70,11 @@ class WorkerSettings(Section):
         default=4096, ge=256, description="Memory a worker may use, in MiB; beyond it the job fails."
     )
     time_s: float = Field(default=14_400.0, gt=0, description="Time a training may take, in seconds.")
+    cpu_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="Processor seconds a training may use, of all its threads; 0: no limit.",
+    )
     scratch_mb: int = Field(default=10_240, ge=16, description="Largest file a worker may write, in MiB.")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 import secrets
+import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import structlog
-
 from kepler import __version__
 from kepler.adapters.formats import SafeModelFormats
+from kepler.adapters.jobs.stack_log import log_stack
 from kepler.adapters.storage.training_folder import TrainingFolder
 from kepler.core.algorithms import Run
 from kepler.core.errors import InternalError, KeplerError, Overloaded
@@ -42,6 +42,7 @@ def train_in_folder(folder: Path, run: Run) -> TrainOutcome:
     """Train as ``folder/spec.json`` says on ``folder/rows.arrow``. Never raises for a failed training.
 
     An unexpected failure is an `InternalError` with an opaque id; its stack is in the log under that id.
+    Neither a message nor a local variable of it is: both may hold values of the rows.
     """
     try:
         spec = TrainSpec.from_json((folder / SPEC_FILE).read_text("utf-8"))
@@ -59,9 +60,10 @@ def train_in_folder(folder: Path, run: Run) -> TrainOutcome:
         return TrainOutcome(failure=Failure.of(error))
     except OSError:
         raise  # a full disk: the worker knows its limits and says so
-    except Exception:
+    except Exception as failure:
         error_id = secrets.token_hex(6)
-        structlog.get_logger().exception("training.failed", error_id=error_id)
+        log_stack(failure)
+        sys.stderr.write(f"error id {error_id}\n")
         unexpected = InternalError(
             "The training failed for a reason Kepler did not foresee",
             cause=f"The service's log has the details under error id {error_id}",

@@ -22,12 +22,12 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from kepler.adapters.jobs.limits import GIB, WorkerLimits, over_limit
+from kepler.adapters.jobs.stack_log import log_stack
 from kepler.core.algorithms import Run
 from kepler.core.errors import KeplerError
 from kepler.core.jobs import Failure, Notice
@@ -106,7 +106,7 @@ def main(
     try:
         write_result(folder, outcome)
     except OSError as error:
-        traceback.print_exc()
+        log_stack(error)
         return EXIT_NO_RESULT if error.errno in _FULL else 1
     return EXIT_DONE
 
@@ -122,15 +122,15 @@ def _train(train: Train | None, folder: Path, limits: WorkerLimits, progress_fd:
         )
     except KeplerError as error:
         return TrainOutcome(failure=Failure.of(error))
-    except MemoryError:
-        traceback.print_exc()
+    except MemoryError as error:
+        log_stack(error)
         return TrainOutcome(failure=over_limit("memory", limits))
     except OSError as error:
-        traceback.print_exc()
+        log_stack(error)
         full = error.errno in _FULL
         return TrainOutcome(failure=over_limit("disk", limits) if full else _unexpected())
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        log_stack(error)
         return TrainOutcome(failure=_unexpected())
 
 
@@ -248,8 +248,8 @@ def run(train: Train | None = None, *, preload: Sequence[str] = PRELOAD) -> None
     """`main`, then out without the interpreter's farewell: libraries' exit handlers may hang."""
     try:
         status = main(train, preload=preload)
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        log_stack(error)
         status = 1
     sys.stdout.flush()
     sys.stderr.flush()
