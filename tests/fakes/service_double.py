@@ -18,6 +18,7 @@ import grpc
 from kepler.client.constants import SERVER_OPTIONS
 from kepler.client.errors import abort_arguments
 from kepler.core.errors import (
+    Cancelled,
     Conflict,
     InvalidInput,
     KeplerError,
@@ -147,7 +148,10 @@ class ServiceDouble(
         )
         if open_.options.dry_run:
             return
-        self.rows = [row for request in requests for row in parse(request.rows)]
+        sent = list(requests)
+        if not sent or not sent[-1].HasField("end") or sent[-1].end.slices != len(sent) - 1:
+            self._abort(Cancelled("The upload ended without saying that it was complete"), context)
+        self.rows = [row for request in sent[:-1] for row in parse(request.rows)]
         job = self._job(open_, name)
         yield training_pb2.TrainResponse(queued=training_pb2.TrainQueued(job_id=job.id, rows=len(self.rows)))
 

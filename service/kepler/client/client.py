@@ -132,6 +132,9 @@ class KeplerClient:
             training_pb2.TrainRequest(open=requests.train_open_to_proto(order, self.caller)),
             () if order.dry_run else slices,
             lambda rows: training_pb2.TrainRequest(rows=rows),
+            last=None
+            if order.dry_run
+            else lambda slices: training_pb2.TrainRequest(end=training_pb2.TrainEnd(slices=slices)),
         )
         call: Any = self._training.Train(iter(feed), timeout=STREAM_TIMEOUT_S, metadata=self._metadata)
         feed.call = call

@@ -30,9 +30,15 @@ class Feed(Generic[R]):
     """Requests of one stream, consumed by gRPC's own thread."""
 
     def __init__(
-        self, first: R, slices: Iterable[bytes], wrap: Callable[[bytes], R], *, window: int | None = None
+        self,
+        first: R,
+        slices: Iterable[bytes],
+        wrap: Callable[[bytes], R],
+        *,
+        last: Callable[[int], R] | None = None,
+        window: int | None = None,
     ) -> None:
-        self._first, self._slices, self._wrap = first, slices, wrap
+        self._first, self._slices, self._wrap, self._last = first, slices, wrap, last
         self._go, self._stopped = threading.Event(), False
         self._window = threading.Semaphore(window) if window else None
         self.sent: deque[bytes] = deque()
@@ -42,6 +48,7 @@ class Feed(Generic[R]):
     def __iter__(self) -> Iterator[R]:
         yield self._first
         self._go.wait()
+        count = 0
         try:
             for text in self._slices:
                 if self._window:
@@ -50,6 +57,9 @@ class Feed(Generic[R]):
                 if self._stopped:
                     return
                 yield self._wrap(text)
+                count += 1
+            if self._last is not None and not self._stopped:
+                yield self._last(count)
         except Exception as error:  # belongs to the caller's thread, which raises it again
             self.failure = error
             self.call.cancel()

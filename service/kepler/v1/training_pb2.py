@@ -27,7 +27,7 @@ from kepler.v1 import prediction_pb2 as kepler_dot_v1_dot_prediction__pb2
 from kepler.v1 import jobs_pb2 as kepler_dot_v1_dot_jobs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18kepler/v1/training.proto\x12\tkepler.v1\x1a\x16kepler/v1/common.proto\x1a\x1akepler/v1/prediction.proto\x1a\x14kepler/v1/jobs.proto\"\xb9\x02\n\tTrainOpen\x12!\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x11.kepler.v1.Caller\x12\x11\n\talgorithm\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\n\n\x02\x62y\x18\x05 \x03(\t\x12\x0c\n\x04into\x18\x06 \x01(\t\x12\n\n\x02\x61s\x18\x07 \x01(\t\x12\x30\n\x06params\x18\x08 \x03(\x0b\x32 .kepler.v1.TrainOpen.ParamsEntry\x12(\n\x07options\x18\t \x01(\x0b\x32\x17.kepler.v1.TrainOptions\x12\x0f\n\x07\x63olumns\x18\n \x03(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd3\x01\n\x0cTrainOptions\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\r\n\x05nulls\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61tegoricals\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\x10\n\x08has_seed\x18\x05 \x01(\x08\x12\x11\n\ttest_size\x18\x06 \x01(\x01\x12\x10\n\x08kfold_cv\x18\x07 \x01(\r\x12\x13\n\x0bpartial_fit\x18\x08 \x01(\x08\x12\x15\n\rprobabilities\x18\t \x01(\x08\x12\x0c\n\x04tags\x18\n \x03(\t\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\"L\n\x0cTrainRequest\x12$\n\x04open\x18\x01 \x01(\x0b\x32\x14.kepler.v1.TrainOpenH\x00\x12\x0e\n\x04rows\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04kind\"j\n\rTrainAccepted\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0bused_fields\x18\x03 \x03(\t\x12\"\n\x07notices\x18\x04 \x03(\x0b\x32\x11.kepler.v1.Notice\"+\n\x0bTrainQueued\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\"o\n\rTrainResponse\x12,\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x18.kepler.v1.TrainAcceptedH\x00\x12(\n\x06queued\x18\x02 \x01(\x0b\x32\x16.kepler.v1.TrainQueuedH\x00\x42\x06\n\x04kind\"%\n\x15ListAlgorithmsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x84\x01\n\x0e\x41lgorithmParam\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x15\n\rdefault_value\x18\x03 \x01(\t\x12\x0b\n\x03low\x18\x04 \x01(\t\x12\x0c\n\x04high\x18\x05 \x01(\t\x12\x0f\n\x07\x63hoices\x18\x06 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\"\x9b\x01\n\tAlgorithm\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\r\n\x05tasks\x18\x03 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12)\n\x06params\x18\x05 \x03(\x0b\x32\x19.kepler.v1.AlgorithmParam\x12\r\n\x05\x65xtra\x18\x06 \x01(\t\x12\x11\n\tavailable\x18\x07 \x01(\x08\"B\n\x16ListAlgorithmsResponse\x12(\n\nalgorithms\x18\x01 \x03(\x0b\x32\x14.kepler.v1.Algorithm2\xf3\x01\n\x0fTrainingService\x12>\n\x05Train\x12\x17.kepler.v1.TrainRequest\x1a\x18.kepler.v1.TrainResponse(\x01\x30\x01\x12I\n\x0fReadPredictions\x12\x18.kepler.v1.GetJobRequest\x1a\x1a.kepler.v1.PredictResponse0\x01\x12U\n\x0eListAlgorithms\x12 .kepler.v1.ListAlgorithmsRequest\x1a!.kepler.v1.ListAlgorithmsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18kepler/v1/training.proto\x12\tkepler.v1\x1a\x16kepler/v1/common.proto\x1a\x1akepler/v1/prediction.proto\x1a\x14kepler/v1/jobs.proto\"\xb9\x02\n\tTrainOpen\x12!\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x11.kepler.v1.Caller\x12\x11\n\talgorithm\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x04 \x03(\t\x12\n\n\x02\x62y\x18\x05 \x03(\t\x12\x0c\n\x04into\x18\x06 \x01(\t\x12\n\n\x02\x61s\x18\x07 \x01(\t\x12\x30\n\x06params\x18\x08 \x03(\x0b\x32 .kepler.v1.TrainOpen.ParamsEntry\x12(\n\x07options\x18\t \x01(\x0b\x32\x17.kepler.v1.TrainOptions\x12\x0f\n\x07\x63olumns\x18\n \x03(\t\x12\x12\n\nrequest_id\x18\x0b \x01(\t\x1a-\n\x0bParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd3\x01\n\x0cTrainOptions\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\r\n\x05nulls\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61tegoricals\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\x10\n\x08has_seed\x18\x05 \x01(\x08\x12\x11\n\ttest_size\x18\x06 \x01(\x01\x12\x10\n\x08kfold_cv\x18\x07 \x01(\r\x12\x13\n\x0bpartial_fit\x18\x08 \x01(\x08\x12\x15\n\rprobabilities\x18\t \x01(\x08\x12\x0c\n\x04tags\x18\n \x03(\t\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\"p\n\x0cTrainRequest\x12$\n\x04open\x18\x01 \x01(\x0b\x32\x14.kepler.v1.TrainOpenH\x00\x12\x0e\n\x04rows\x18\x02 \x01(\x0cH\x00\x12\"\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x13.kepler.v1.TrainEndH\x00\x42\x06\n\x04kind\"\x1a\n\x08TrainEnd\x12\x0e\n\x06slices\x18\x01 \x01(\x04\"j\n\rTrainAccepted\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0bused_fields\x18\x03 \x03(\t\x12\"\n\x07notices\x18\x04 \x03(\x0b\x32\x11.kepler.v1.Notice\"+\n\x0bTrainQueued\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x04\"o\n\rTrainResponse\x12,\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x18.kepler.v1.TrainAcceptedH\x00\x12(\n\x06queued\x18\x02 \x01(\x0b\x32\x16.kepler.v1.TrainQueuedH\x00\x42\x06\n\x04kind\"%\n\x15ListAlgorithmsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x84\x01\n\x0e\x41lgorithmParam\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x15\n\rdefault_value\x18\x03 \x01(\t\x12\x0b\n\x03low\x18\x04 \x01(\t\x12\x0c\n\x04high\x18\x05 \x01(\t\x12\x0f\n\x07\x63hoices\x18\x06 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\"\x9b\x01\n\tAlgorithm\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\r\n\x05tasks\x18\x03 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12)\n\x06params\x18\x05 \x03(\x0b\x32\x19.kepler.v1.AlgorithmParam\x12\r\n\x05\x65xtra\x18\x06 \x01(\t\x12\x11\n\tavailable\x18\x07 \x01(\x08\"B\n\x16ListAlgorithmsResponse\x12(\n\nalgorithms\x18\x01 \x03(\x0b\x32\x14.kepler.v1.Algorithm2\xf3\x01\n\x0fTrainingService\x12>\n\x05Train\x12\x17.kepler.v1.TrainRequest\x1a\x18.kepler.v1.TrainResponse(\x01\x30\x01\x12I\n\x0fReadPredictions\x12\x18.kepler.v1.GetJobRequest\x1a\x1a.kepler.v1.PredictResponse0\x01\x12U\n\x0eListAlgorithms\x12 .kepler.v1.ListAlgorithmsRequest\x1a!.kepler.v1.ListAlgorithmsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,21 +43,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAINOPTIONS']._serialized_start=430
   _globals['_TRAINOPTIONS']._serialized_end=641
   _globals['_TRAINREQUEST']._serialized_start=643
-  _globals['_TRAINREQUEST']._serialized_end=719
-  _globals['_TRAINACCEPTED']._serialized_start=721
-  _globals['_TRAINACCEPTED']._serialized_end=827
-  _globals['_TRAINQUEUED']._serialized_start=829
-  _globals['_TRAINQUEUED']._serialized_end=872
-  _globals['_TRAINRESPONSE']._serialized_start=874
-  _globals['_TRAINRESPONSE']._serialized_end=985
-  _globals['_LISTALGORITHMSREQUEST']._serialized_start=987
-  _globals['_LISTALGORITHMSREQUEST']._serialized_end=1024
-  _globals['_ALGORITHMPARAM']._serialized_start=1027
-  _globals['_ALGORITHMPARAM']._serialized_end=1159
-  _globals['_ALGORITHM']._serialized_start=1162
-  _globals['_ALGORITHM']._serialized_end=1317
-  _globals['_LISTALGORITHMSRESPONSE']._serialized_start=1319
-  _globals['_LISTALGORITHMSRESPONSE']._serialized_end=1385
-  _globals['_TRAININGSERVICE']._serialized_start=1388
-  _globals['_TRAININGSERVICE']._serialized_end=1631
+  _globals['_TRAINREQUEST']._serialized_end=755
+  _globals['_TRAINEND']._serialized_start=757
+  _globals['_TRAINEND']._serialized_end=783
+  _globals['_TRAINACCEPTED']._serialized_start=785
+  _globals['_TRAINACCEPTED']._serialized_end=891
+  _globals['_TRAINQUEUED']._serialized_start=893
+  _globals['_TRAINQUEUED']._serialized_end=936
+  _globals['_TRAINRESPONSE']._serialized_start=938
+  _globals['_TRAINRESPONSE']._serialized_end=1049
+  _globals['_LISTALGORITHMSREQUEST']._serialized_start=1051
+  _globals['_LISTALGORITHMSREQUEST']._serialized_end=1088
+  _globals['_ALGORITHMPARAM']._serialized_start=1091
+  _globals['_ALGORITHMPARAM']._serialized_end=1223
+  _globals['_ALGORITHM']._serialized_start=1226
+  _globals['_ALGORITHM']._serialized_end=1381
+  _globals['_LISTALGORITHMSRESPONSE']._serialized_start=1383
+  _globals['_LISTALGORITHMSRESPONSE']._serialized_end=1449
+  _globals['_TRAININGSERVICE']._serialized_start=1452
+  _globals['_TRAININGSERVICE']._serialized_end=1695
 # @@protoc_insertion_point(module_scope)

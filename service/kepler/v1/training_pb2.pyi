@@ -68,12 +68,20 @@ class TrainOptions(_message.Message):
     def __init__(self, output: _Optional[str] = ..., nulls: _Optional[str] = ..., categoricals: _Optional[str] = ..., seed: _Optional[int] = ..., has_seed: bool = ..., test_size: _Optional[float] = ..., kfold_cv: _Optional[int] = ..., partial_fit: bool = ..., probabilities: bool = ..., tags: _Optional[_Iterable[str]] = ..., dry_run: bool = ...) -> None: ...
 
 class TrainRequest(_message.Message):
-    __slots__ = ("open", "rows")
+    __slots__ = ("open", "rows", "end")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
     open: TrainOpen
     rows: bytes
-    def __init__(self, open: _Optional[_Union[TrainOpen, _Mapping]] = ..., rows: _Optional[bytes] = ...) -> None: ...
+    end: TrainEnd
+    def __init__(self, open: _Optional[_Union[TrainOpen, _Mapping]] = ..., rows: _Optional[bytes] = ..., end: _Optional[_Union[TrainEnd, _Mapping]] = ...) -> None: ...
+
+class TrainEnd(_message.Message):
+    __slots__ = ("slices",)
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    slices: int
+    def __init__(self, slices: _Optional[int] = ...) -> None: ...
 
 class TrainAccepted(_message.Message):
     __slots__ = ("algorithm", "model", "used_fields", "notices")

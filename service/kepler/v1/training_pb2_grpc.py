@@ -60,7 +60,7 @@ class TrainingServiceServicer(object):
 
     def Train(self, request_iterator, context):
         """First message: `open`. The service checks algorithm, parameters and names and answers `accepted`
-        before any row needs to be sent. Then `rows`, then the caller closes its side; the answer
+        before any row needs to be sent. Then `rows`, then `end`, then the caller closes its side; the answer
         `queued` means that rows and job are on disk and survive a crash of either side.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

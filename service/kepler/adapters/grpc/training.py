@@ -14,7 +14,7 @@ from kepler.adapters.grpc.convert import (
     order_from_proto,
 )
 from kepler.adapters.storage.arrow_rows import PredictionsFile
-from kepler.core.errors import InvalidInput, NotReady
+from kepler.core.errors import Cancelled, InvalidInput, NotReady
 from kepler.core.jobs import JobState
 from kepler.ports.algorithms import Algorithms
 from kepler.ports.jobs import JobRunner
@@ -63,10 +63,27 @@ class TrainingServicer:
             )
             if upload.dry_run:
                 return
+            slices, complete = 0, False
             async for request in requests:
-                if request.WhichOneof("kind") != "rows":
-                    raise InvalidInput("A training stream holds one `open` and then rows", fix="Send rows.")
-                await loop.run_in_executor(self._pool, upload.write, request.rows)
+                kind = request.WhichOneof("kind")
+                if complete or kind not in ("rows", "end"):
+                    raise InvalidInput(
+                        "A training stream holds one `open`, then rows, then one `end`", fix="Send them in order."
+                    )
+                if kind == "end":
+                    complete = request.end.slices == slices
+                    if not complete:
+                        break
+                else:
+                    await loop.run_in_executor(self._pool, upload.write, request.rows)
+                    slices += 1
+            if not complete:
+                # A caller that died looks like one that has no more rows: only its own word counts.
+                raise Cancelled(
+                    f"The upload ended after {slices:,} slices without saying that it was complete",
+                    cause="The search was cancelled or its connection broke.",
+                    fix="Run the search again; nothing was trained.",
+                )
             record = await loop.run_in_executor(self._pool, upload.finish)
             kept = True
             if self._count_rows is not None:

@@ -158,6 +158,7 @@ class TrainUpload(_Stream[training_pb2.TrainResponse]):
         super().__init__(client, method)
         self._queue: asyncio.Queue[bytes | None] | None = None
         self._sender: asyncio.Future[None] | None = None
+        self._sent = 0
 
     def open(self, request: training_pb2.TrainOpen) -> training_pb2.TrainAccepted:
         """Have the request checked; rows may follow."""
@@ -181,6 +182,7 @@ class TrainUpload(_Stream[training_pb2.TrainResponse]):
             if raw is None:
                 return
             await self._stream.send_message(training_pb2.TrainRequest(rows=raw))
+            self._sent += 1
 
     async def _put(self, raw: bytes | None) -> None:
         """Queue ``raw``, or raise what ended the sender."""
@@ -198,16 +200,12 @@ class TrainUpload(_Stream[training_pb2.TrainResponse]):
         self.client.run(self._guarded(self._put(raw)), CHUNK_TIMEOUT_S)
 
     def abandon(self) -> None:
-        """Have the service throw the rows away: a search that was cancelled must not train on half of them.
-
-        An empty message is no part of a training, so the service refuses the stream whatever else it sees;
-        the end of a connection alone may look like the end of the rows.
-        """
+        """Have the service throw the rows away: without `end` it trains on nothing."""
 
         async def work() -> None:
             if self._sender is not None:
                 self._sender.cancel()
-            await self._stream.send_message(training_pb2.TrainRequest(), end=True)
+            await self._stream.end()
             await self._receive()
 
         if self._open:
@@ -220,7 +218,8 @@ class TrainUpload(_Stream[training_pb2.TrainResponse]):
             assert self._sender is not None
             await self._put(None)
             await self._sender
-            await self._stream.end()
+            ended = training_pb2.TrainEnd(slices=self._sent)
+            await self._stream.send_message(training_pb2.TrainRequest(end=ended), end=True)
             queued = (await self._receive()).queued
             await self._finish()
             return queued
