@@ -168,7 +168,7 @@ class Double(ServiceDouble):
     def secure(self, certificate: bytes, key: bytes) -> str:
         """Listen with TLS too, before the start; gives the address."""
         credentials = grpc.ssl_server_credentials([(key, certificate)])
-        return f"localhost:{self._server.add_secure_port('localhost:0', credentials)}"
+        return f"localhost:{self._server.add_secure_port('127.0.0.1:0', credentials)}"
 
     def WhoAmI(self, request: Any, context: Any) -> Any:
         reply = super().WhoAmI(request, context)
