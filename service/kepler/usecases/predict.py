@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from kepler.core.errors import InvalidInput
@@ -30,7 +31,8 @@ class Prediction:
     options: PredictOptions
     columns: tuple[str, ...]
     signature_changed: bool
-    _said: set[str]
+    _said: set[str] = field(default_factory=set[str])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def output_columns(self) -> tuple[str, ...]:
@@ -39,8 +41,11 @@ class Prediction:
     def score(self, batch: RecordBatch) -> Scoring:
         """New columns for ``batch``; each notice is given once per stream."""
         scoring = self.model.predict(batch, self.options)
-        fresh = tuple(notice for notice in scoring.notices if notice.text not in self._said)
-        self._said.update(notice.text for notice in fresh)
+        if not scoring.notices:
+            return scoring
+        with self._lock:  # slices of one stream may be scored side by side
+            fresh = tuple(notice for notice in scoring.notices if notice.text not in self._said)
+            self._said.update(notice.text for notice in fresh)
         return Scoring(scoring.outputs, fresh)
 
 
@@ -81,7 +86,7 @@ class PredictRows:
                     f"The rows lack {_some(absent)}, which the model {loaded.full_name} reads",
                     fix="Add the field, or use on_missing=warn.",
                 )
-        return Prediction(loaded, options, columns, changed, set())
+        return Prediction(loaded, options, columns, changed)
 
 
 def _some(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
@@ -31,6 +32,9 @@ _SCORE_UPLOAD_BYTES = 1 << 30
 _INLINE_BYTES = 4096
 _INLINE_BUSY_S = 0.001
 _INLINE_HELD_S = 0.01
+# Large slices of one stream are scored side by side: a single search uses both cores, in order and bounded.
+_AHEAD_BYTES = 128 * 1024
+_AHEAD = 2
 
 
 class PredictMetrics(Protocol):
@@ -67,7 +71,7 @@ class _Stream:
 
 
 class PredictionServicer:
-    """Scores in a bounded pool; each stream has at most one slice in work, so a slow reader holds no memory."""
+    """Scores in a bounded pool; a stream has at most `_AHEAD` slices in work, so a slow reader holds no memory."""
 
     def __init__(
         self,
@@ -112,6 +116,11 @@ class PredictionServicer:
             async for request in requests:
                 if request.WhichOneof("kind") != "rows":
                     raise InvalidInput("A prediction stream holds one `open` and then rows", fix="Send rows.")
+                if len(request.rows) >= _AHEAD_BYTES:
+                    async with contextlib.aclosing(self._score_ahead(stream, request, requests)) as responses:
+                        async for response in responses:
+                            yield response
+                    return
                 started = loop.time()
                 if quick and len(request.rows) <= _INLINE_BYTES:
                     scored = stream.score(request.rows)
@@ -128,6 +137,47 @@ class PredictionServicer:
             self._streams -= 1
             if self._metrics:
                 self._metrics.stream_closed()
+
+    async def _score_ahead(
+        self, stream: _Stream, request: pb.PredictRequest, rest: AsyncIterator[pb.PredictRequest]
+    ) -> AsyncGenerator[pb.PredictResponse, None]:
+        """Score ``request`` and what follows, the next slice while the last one is still in work."""
+        loop = asyncio.get_running_loop()
+        room = asyncio.Semaphore(_AHEAD)
+        work: asyncio.Queue[asyncio.Future[tuple[pb.Scored, float]] | Exception | None] = asyncio.Queue()
+
+        async def submit(request: pb.PredictRequest) -> None:
+            if request.WhichOneof("kind") != "rows":
+                raise InvalidInput("A prediction stream holds one `open` and then rows", fix="Send rows.")
+            await room.acquire()
+            work.put_nowait(loop.run_in_executor(self._pool, stream.timed, request.rows))
+
+        async def read() -> None:
+            try:
+                await submit(request)
+                async for following in rest:
+                    await submit(following)
+            except Exception as error:  # raised again in order, after the slices before it
+                work.put_nowait(error)
+            else:
+                work.put_nowait(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (item := await work.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                scored, busy_s = await item
+                room.release()
+                if self._metrics:
+                    self._metrics.rows_scored(stream.prediction.model.full_name, scored.rows, busy_s)
+                yield pb.PredictResponse(scored=scored)
+        finally:
+            reader.cancel()
+            left = [work.get_nowait() for _ in range(work.qsize())]
+            await asyncio.gather(
+                reader, *(item for item in left if isinstance(item, asyncio.Future)), return_exceptions=True
+            )
 
     async def PredictRows(self, request: pb.PredictRowsRequest) -> pb.PredictRowsResponse:
         opening = pb.PredictOpen(
