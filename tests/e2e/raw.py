@@ -21,7 +21,7 @@ csv.field_size_limit(1 << 30)
 
 
 def messages(data: bytes) -> list[Message]:
-    """(metadata, body) of each message of a recorded input; what follows the last one must be nothing."""
+    """(metadata, body) of each message of a recorded input; at most a line feed follows the last one."""
     found: list[Message] = []
     position = 0
     while match := HEADER.match(data, position):
@@ -29,7 +29,7 @@ def messages(data: bytes) -> list[Message]:
         end = middle + int(match[2])
         found.append((json.loads(data[match.end() : middle]), data[middle:end]))
         position = end
-    assert position == len(data), f"{len(data) - position} bytes are no message"
+    assert data[position:] in (b"", b"\n"), f"{len(data) - position} bytes are no message"
     return found
 
 
