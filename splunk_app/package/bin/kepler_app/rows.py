@@ -69,6 +69,15 @@ def read_header(body: bytes) -> tuple[list[str], int]:
     return next(_parsed(line), []), match.end()
 
 
+def sendable(columns: Iterable[str]) -> list[str]:
+    """``columns`` as a message takes them: bytes that are not UTF-8 become U+FFFD.
+
+    >>> sendable(read_header(b"age,x\\xff\\n")[0]) == ["age", "x\\ufffd"]
+    True
+    """
+    return [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in columns]
+
+
 def _even(raw: bytes) -> bool:
     """Whether every line holds an even number of quotes, so that each line is one record.
 

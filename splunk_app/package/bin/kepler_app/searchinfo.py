@@ -18,6 +18,11 @@ def _epoch(value: Any) -> float:
     return seconds if 0 < seconds < 1e12 else 0.0
 
 
+def _text(value: Any) -> str:
+    """``value`` as text that can be sent on: JSON may hold half a surrogate pair, UTF-8 may not."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
 class SearchInfo:
     """The search a command runs in."""
 
@@ -27,11 +32,11 @@ class SearchInfo:
 
         def text(key: str) -> str:
             value = info.get(key)
-            return value if isinstance(value, str) else ""
+            return _text(value) if isinstance(value, str) else ""
 
         self.preview = bool(metadata.get("preview", False))
-        self.args = [str(arg) for arg in info.get("args") or []]
-        self.raw_args = [str(arg) for arg in info.get("raw_args") or []] or self.args
+        self.args = [_text(arg) for arg in info.get("args") or []]
+        self.raw_args = [_text(arg) for arg in info.get("raw_args") or []] or self.args
         self.sid = text("sid")
         self.app = text("app") or "search"
         self.user = text("username") or text("owner")

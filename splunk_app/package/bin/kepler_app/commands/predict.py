@@ -8,7 +8,7 @@ from kepler_app import settings, signatures
 from kepler_app.chunks import Reply
 from kepler_app.errors import SearchError
 from kepler_app.grammar import PredictRequest, parse_predict
-from kepler_app.rows import Appender, cut, read_header
+from kepler_app.rows import Appender, cut, read_header, sendable
 from kepler_app.session import ServiceCommand
 
 TYPE_CHECKING = False
@@ -120,7 +120,7 @@ class KeplerPredict(ServiceCommand):
             prediction_pb2.PredictOpen(
                 caller=self.caller(),
                 model=self._model or self.request.model,
-                columns=columns,
+                columns=sendable(columns),
                 options=options,
                 signature=signature,
             )

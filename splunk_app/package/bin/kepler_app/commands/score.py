@@ -5,7 +5,7 @@ from __future__ import annotations
 from kepler_app.chunks import Reply
 from kepler_app.errors import SearchError
 from kepler_app.grammar import ScoreRequest, parse_score
-from kepler_app.rows import cut, read_header, remapped, table_body
+from kepler_app.rows import cut, read_header, remapped, sendable, table_body
 from kepler_app.session import ServiceCommand
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ class KeplerScore(ServiceCommand):
         self._upload.open(
             prediction_pb2.ScoreOpen(
                 caller=self.caller(),
-                columns=columns,
+                columns=sendable(columns),
                 methods=request.methods,
                 actual=request.actual,
                 predicted=request.predicted,

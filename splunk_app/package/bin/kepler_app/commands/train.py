@@ -8,7 +8,7 @@ import time
 from kepler_app.chunks import Reply
 from kepler_app.errors import SearchError
 from kepler_app.grammar import TrainRequest, parse_train
-from kepler_app.rows import Slice, cut, read_header, remapped, table_body
+from kepler_app.rows import Slice, cut, read_header, remapped, sendable, table_body
 from kepler_app.session import ServiceCommand
 
 TYPE_CHECKING = False
@@ -119,7 +119,7 @@ class KeplerTrain(ServiceCommand):
                 into=request.into,
                 params=request.params,
                 options=options,
-                columns=columns,
+                columns=sendable(columns),
                 request_id=self._request_id,
                 **{"as": request.as_name},
             )
