@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -77,12 +77,27 @@ def first_line(error: object, limit: int = 300) -> str:
     return lines[0][:limit] if lines else type(error).__name__
 
 
-def matrix(data: TrainingSet, dtype: str) -> Matrix:
-    """The matrix as the algorithm sees it; a copy, so that no library can change the caller's rows."""
+def matrix(data: TrainingSet, dtype: str, order: Literal["C", "K"] = "C") -> Matrix:
+    """The matrix as the algorithm sees it; a copy, so that no library can change the caller's rows.
+
+    ``order`` K leaves it column by column as it is prepared: quicker to copy, and what LAPACK works on.
+    """
+    _need_rows(data)
+    x: Matrix = np.array(data.x, dtype=dtype, order=order, copy=True)
+    return x
+
+
+def only_read(data: TrainingSet) -> Matrix:
+    """The rows without a copy, locked: for estimators that write nothing or copy for themselves."""
+    _need_rows(data)
+    x = data.x.view()
+    x.flags.writeable = False
+    return x
+
+
+def _need_rows(data: TrainingSet) -> None:
     if not len(data.x):
         raise InvalidInput("No rows are left to train on", fix="Widen the search or use nulls=impute.")
-    x: Matrix = np.array(data.x, dtype=dtype, order="C", copy=True)
-    return x
 
 
 def dense_classes(data: TrainingSet, name: str) -> tuple[npt.NDArray[np.int64], tuple[int, ...]]:
@@ -125,10 +140,17 @@ def fit_classifier(
 
 
 def fit_regressor(
-    estimator: Any, data: TrainingSet, run: Run, *, dtype: str = "float64", native_format: str = "skops"
+    estimator: Any,
+    data: TrainingSet,
+    run: Run,
+    *,
+    dtype: str = "float64",
+    native_format: str = "skops",
+    order: Literal["C", "K"] = "C",
 ) -> Fitted:
+    """Fit on numbers, in the ``order`` of `matrix`."""
     name = type(estimator).__name__
-    x = matrix(data, dtype)
+    x = matrix(data, dtype, order)
     y = np.array(data.y, dtype=np.float64)
     with quiet_fit(run, name):
         estimator.fit(x, y)
@@ -138,10 +160,20 @@ def fit_regressor(
 
 
 def fit_unsupervised(
-    estimator: Any, data: TrainingSet, run: Run, task: Task, scores: Scores | None, *, dtype: str = "float64"
+    estimator: Any,
+    data: TrainingSet,
+    run: Run,
+    task: Task,
+    scores: Scores | None,
+    *,
+    dtype: str = "float64",
+    copy: bool = True,
 ) -> Fitted:
-    """Fit without a target. Without ``scores`` only the training rows have an answer, and nothing is saved."""
-    x = matrix(data, dtype)
+    """Fit without a target. Without ``scores`` only the training rows have an answer, and nothing is saved.
+
+    Without ``copy`` the estimator gets the rows as they are, see `only_read`.
+    """
+    x = matrix(data, dtype) if copy else only_read(data)
     with quiet_fit(run, type(estimator).__name__):
         estimator.fit(x)
     if scores is None:

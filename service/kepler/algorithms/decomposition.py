@@ -41,7 +41,9 @@ class PCA(Seeded):
         estimator: Any = decomposition.PCA(
             n_components=wanted, whiten=self.whiten, svd_solver="full", random_state=self.seed_for(run)
         )
-        fitted = fit_unsupervised(estimator, data, run, Task.TRANSFORM, ComponentScores(estimator))
+        fitted = fit_unsupervised(
+            estimator, data, run, Task.TRANSFORM, ComponentScores(estimator), copy=False
+        )
         names = tuple(f"PC_{i + 1}" for i in range(estimator.n_components_))
         fitted.component_names = names
         rows = (

@@ -27,7 +27,7 @@ class _LinearRegressor:
         if self.normalize and self.fit_intercept:
             fitted = _fit_normalized(estimator, data, run)
         else:
-            fitted = fit_regressor(estimator, data, run)
+            fitted = fit_regressor(estimator, data, run, order="K")
         tables = {"default": coefficient_table(data, estimator.coef_, estimator.intercept_)}
         fitted.summary = with_params(self, tables)
         return fitted
@@ -39,7 +39,7 @@ def _fit_normalized(estimator: Any, data: TrainingSet, run: Run) -> Fitted:
     length = np.sqrt(((data.x - centre) ** 2).sum(axis=0))
     length[length == 0.0] = 1.0
     scaled = TrainingSet((data.x - centre) / length, data.y, data.feature_names, data.classes)
-    fitted = fit_regressor(estimator, scaled, run)
+    fitted = fit_regressor(estimator, scaled, run, order="K")
     estimator.coef_ = estimator.coef_ / length
     estimator.intercept_ = float(estimator.intercept_ - centre @ estimator.coef_)
     return fitted
@@ -56,7 +56,10 @@ class LinearRegression(_LinearRegressor):
     def estimator(self, run: Run) -> Any:
         from sklearn import linear_model
 
-        return linear_model.LinearRegression(fit_intercept=self.fit_intercept, n_jobs=run.threads)
+        # It gets a copy of its own already.
+        return linear_model.LinearRegression(
+            fit_intercept=self.fit_intercept, copy_X=False, n_jobs=run.threads
+        )
 
 
 @algorithm("Ridge", task=Task.REGRESSION, aliases=("RidgeRegression",))
@@ -71,7 +74,9 @@ class Ridge(_LinearRegressor):
     def estimator(self, run: Run) -> Any:
         from sklearn import linear_model
 
-        return linear_model.Ridge(alpha=self.alpha, fit_intercept=self.fit_intercept, random_state=run.seed)
+        return linear_model.Ridge(
+            alpha=self.alpha, fit_intercept=self.fit_intercept, copy_X=False, random_state=run.seed
+        )
 
 
 @algorithm("Lasso", task=Task.REGRESSION)

@@ -25,7 +25,9 @@ class StandardScaler:
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
         estimator = self._make()
-        fitted = fit_unsupervised(estimator, data, run, Task.TRANSFORM, ComponentScores(estimator))
+        fitted = fit_unsupervised(
+            estimator, data, run, Task.TRANSFORM, ComponentScores(estimator), copy=False
+        )
         return self._described(fitted, data)
 
     def partial_fit(self, data: TrainingSet, run: Run, earlier: Any) -> Fitted:
@@ -71,7 +73,9 @@ class RobustScaler:
             with_scaling=self.with_scaling,
             quantile_range=(self.quantile_low, self.quantile_high),
         )
-        fitted = fit_unsupervised(estimator, data, run, Task.TRANSFORM, ComponentScores(estimator))
+        fitted = fit_unsupervised(
+            estimator, data, run, Task.TRANSFORM, ComponentScores(estimator), copy=False
+        )
         fitted.component_names = tuple(f"RS_{name}" for name in data.feature_names)
         width = len(data.feature_names)
         centre: Any = estimator.center_ if estimator.center_ is not None else np.zeros(width)

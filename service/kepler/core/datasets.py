@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kepler.core.errors import InvalidInput, nearest
-from kepler.core.records import Bools, Column, NumberColumn, TextColumn
+from kepler.core.patterns import matches
+from kepler.core.records import Bools, Column, Float64, NumberColumn, TextColumn
 
 MAX_TRACKED_DISTINCT = 20_000  # distinct texts of one field that are worth keeping in memory
 
@@ -25,6 +25,17 @@ class WideText:
         return len(self.missing)
 
 
+@dataclass(frozen=True, slots=True)
+class NumberBlock:
+    """Columns of numbers that lie in one piece: ``values`` (n_fields, n_rows) float64, finite or NaN.
+
+    `NumberColumn` s of a table are its rows. The matrix of a training of numbers alone is made in its place.
+    """
+
+    fields: tuple[str, ...]
+    values: Float64
+
+
 @dataclass(slots=True)
 class TrainingTable:
     """All rows of a training, only the fields it uses. Columns may be taken out to free memory.
@@ -37,6 +48,7 @@ class TrainingTable:
     n_rows: int
     infinite: dict[str, int] = field(default_factory=dict[str, int])
     bad_numbers: dict[str, str] = field(default_factory=dict[str, str])
+    block: NumberBlock | None = None
 
     def missing(self, name: str) -> Bools:
         return self.columns[name].missing
@@ -70,7 +82,6 @@ def expand_fields(
                 )
             picked[pattern] = None
         elif "*" in pattern:
-            expression = re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
             own = pattern.startswith("_") and not pattern.startswith("__mv_")
             hits = [
                 name
@@ -78,7 +89,7 @@ def expand_fields(
                 if name not in banned
                 and not name.startswith("__mv_")
                 and (own or not is_internal(name))
-                and expression.fullmatch(name)
+                and matches(pattern, name)
             ]
             if not hits:
                 raise InvalidInput(f"No field matches {pattern!r}", fix=_present(header))

@@ -164,8 +164,10 @@ def training_matrix(
     """The matrix (n_kept, n_features) of the kept rows, float64, each column contiguous.
 
     ``consume`` takes every column out of ``table`` once it is written, so that the peak of memory stays
-    near one copy of the data.
+    near one copy of the data; numbers that lie in one block are not copied at all.
     """
+    if consume and (made := _in_place(preparation, table, kept, n_kept)) is not None:
+        return made
     x: npt.NDArray[np.float64] = np.empty((len(preparation.feature_names), n_kept), dtype=np.float64).T
     at = 0
     for feature in preparation.features:
@@ -175,6 +177,29 @@ def training_matrix(
         feature.write(narrow(column, kept), x[:, at : at + width])
         at += width
     return x
+
+
+def _in_place(
+    preparation: Preparation, table: TrainingTable, kept: Bools | None, n_kept: int
+) -> npt.NDArray[np.float64] | None:
+    """The matrix in the memory of the table's block; None where the features are not all in it, in order."""
+    block = table.block
+    numbers = [feature for feature in preparation.features if isinstance(feature, NumberFeature)]
+    if block is None or len(numbers) < len(preparation.features):
+        return None
+    place = {name: row for row, name in enumerate(block.fields)}
+    rows = [place.get(feature.field, -1) for feature in numbers]
+    if rows != sorted(rows) or rows[0] < 0:  # ascending: nothing is written over before it is read
+        return None
+    table.block = None
+    flat = block.values.reshape(-1)
+    for to, (row, feature) in enumerate(zip(rows, numbers, strict=True)):
+        del table.columns[feature.field]
+        if kept is None and to == row and feature.fill is None:
+            continue
+        out = flat[to * n_kept : (to + 1) * n_kept]
+        feature.write(narrow(NumberColumn(block.values[row]), kept), out[:, None])
+    return flat[: len(rows) * n_kept].reshape(len(rows), n_kept).T
 
 
 def narrow(column: Column, rows: Bools | None) -> Column:

@@ -13,7 +13,7 @@ from kepler.core.records import Bools, NumberColumn, TextColumn
 
 QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 TOP_CATEGORIES = 50
-_SAMPLE_ROWS = 200_000  # quantiles of longer columns come from evenly spaced rows
+_SAMPLE_ROWS = 100_000  # quantiles of longer columns come from evenly spaced rows
 
 
 @dataclass(frozen=True, slots=True)

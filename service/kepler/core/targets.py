@@ -50,7 +50,8 @@ def read_target(
             )
         narrowed = narrow(column, kept)
         assert isinstance(narrowed, NumberColumn)
-        return Target(narrowed.values)
+        # Its own memory: the columns' becomes the matrix.
+        return Target(narrowed.values.copy() if kept is None else narrowed.values)
     if isinstance(column, WideText):
         raise _too_many(name, f"more than {MAX_TRACKED_DISTINCT:,}")
     narrowed = narrow(column, kept)

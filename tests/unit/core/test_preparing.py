@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from kepler.core.datasets import TrainingTable, WideText, number_column, text_column
+from kepler.core.datasets import NumberBlock, TrainingTable, WideText, number_column, text_column
 from kepler.core.errors import InvalidInput
 from kepler.core.preparation import CodesFeature, NumberFeature, OneHotFeature, TargetFeature
 from kepler.core.preparing import PrepareOptions, learn, select, training_matrix
+from kepler.core.records import NumberColumn
 from kepler.core.target_encoding import TargetMeans
 
 
@@ -159,3 +160,54 @@ def test_what_an_algorithm_cannot_honour(options, sentence):
     with pytest.raises(InvalidInput, match=sentence):
         PrepareOptions("X", **options).check(has_target=False)
     PrepareOptions("X", "native", "native", True, True).check(has_target=False)
+
+
+class TestInPlace:
+    """Numbers that lie in one block become the matrix where they are, with the values a copy would have."""
+
+    FIELDS = ("a", "b", "c", "y")
+    VALUES = ((1.0, np.nan, 3.0, 4.0), (np.nan,) * 4, (5.0, 6.0, np.nan, 8.0), (1.0, 2.0, 3.0, 4.0))
+
+    def tables(self, **text):
+        """The same rows twice: in a block, and as columns of their own."""
+        values = np.array(self.VALUES)
+        plain = {name: number_column(row) for name, row in zip(self.FIELDS, self.VALUES, strict=True)}
+        held = {name: NumberColumn(row) for name, row in zip(self.FIELDS, values, strict=True)}
+        more = {name: text_column(cells) for name, cells in text.items()}
+        block = NumberBlock(self.FIELDS, values)
+        return TrainingTable({**held, **more}, 4, block=block), TrainingTable({**plain, **more}, 4)
+
+    def both(self, fields, kept, nulls="native", **text):
+        held, plain = self.tables(**text)
+        values = held.block.values
+        preparation, _ = learn(plain, fields, kept, PrepareOptions("A", nulls, native_nulls=True))
+        n_kept = 4 if kept is None else int(kept.sum())
+        made = training_matrix(preparation, held, kept, n_kept, consume=True)
+        np.testing.assert_array_equal(made, training_matrix(preparation, plain, kept, n_kept))
+        assert made.flags.f_contiguous
+        assert not set(fields) & set(held.columns)
+        return np.shares_memory(made, values)
+
+    @pytest.mark.parametrize("kept", [None, np.array([True, False, True, True])])
+    @pytest.mark.parametrize("fields", [["a", "b", "c"], ["a", "c"], ["c"]])
+    @pytest.mark.parametrize("nulls", ["native", "impute"])
+    def test_in_order(self, fields, kept, nulls):
+        assert self.both(fields, kept, nulls)
+
+    def test_what_is_not_in_order_or_not_numbers_alone_is_copied(self):
+        assert not self.both(["c", "a"], None)
+        assert not self.both(["a", "t"], None, t=["x", "y", "x", "y"])
+
+    def test_a_field_from_elsewhere_is_copied(self):
+        held, _ = self.tables()
+        held.columns["z"] = number_column([1.0, 2.0, 3.0, 4.0])
+        preparation, _ = learn(held, ["z"], None, PrepareOptions("A"))
+        made = training_matrix(preparation, held, None, 4, consume=True)
+        assert made[:, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
+
+    def test_who_does_not_consume_gets_a_copy(self):
+        held, _ = self.tables()
+        preparation, _ = learn(held, ["a"], None, PrepareOptions("A"))
+        made = training_matrix(preparation, held, None, 4)
+        assert not np.shares_memory(made, held.block.values)
+        assert "a" in held.columns

@@ -43,7 +43,7 @@ EXIT_NO_RESULT = 74
 # What every training imports; a prewarmed worker has paid for it before its rows are there.
 PRELOAD = (
     "numpy", "pyarrow", "sklearn.pipeline", "sklearn.linear_model", "sklearn.ensemble", "onnx", "onnxruntime",
-    "kepler.adapters.jobs.training_main",
+    "kepler.adapters.jobs.training_main", "kepler.adapters.jobs.warm_start",
 )  # fmt: skip
 
 _PR_SET_PDEATHSIG = 1

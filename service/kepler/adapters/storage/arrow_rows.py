@@ -18,7 +18,7 @@ import pyarrow as pa
 from kepler.adapters.storage import arrow_numpy
 from kepler.adapters.storage.arrow_text import booleans, column_text, pc
 from kepler.adapters.storage.csv_fragments import render_outputs, render_text
-from kepler.core.datasets import MAX_TRACKED_DISTINCT, TrainingTable, WideText
+from kepler.core.datasets import MAX_TRACKED_DISTINCT, NumberBlock, TrainingTable, WideText
 from kepler.core.errors import InvalidInput, NotFound
 from kepler.core.outputs import Output
 from kepler.core.records import Column, NumberColumn, TextColumn
@@ -50,7 +50,14 @@ class ArrowTrainingRows:
     def read(self, fields: Sequence[str], *, as_text: frozenset[str] = frozenset()) -> TrainingTable:
         """See the port."""
         names = list(dict.fromkeys(fields))
-        numbers = {name: _Numbers(self.n_rows) for name in names if name not in as_text}
+        block = self._block(names, as_text)
+        numbers = {
+            name: _Numbers(
+                block.values[block.fields.index(name)] if block else np.empty(self.n_rows, dtype=np.float64)
+            )
+            for name in names
+            if name not in as_text
+        }
         texts = {name: _Texts(self.n_rows, self._max_distinct) for name in names if name in as_text}
         bad: dict[str, str] = {}
         again: set[str] = set()
@@ -60,6 +67,7 @@ class ArrowTrainingRows:
                 if example is not None:
                     bad[name] = example
                     del numbers[name]
+                    block = None
                     texts[name] = _Texts(self.n_rows, self._max_distinct)
                     if index:
                         again.add(name)
@@ -73,7 +81,22 @@ class ArrowTrainingRows:
         done: dict[str, Column | WideText] = {name: part.column() for name, part in numbers.items()}
         done |= {name: part.column() for name, part in texts.items()}
         infinite = {name: part.infinite for name, part in numbers.items() if part.infinite}
-        return TrainingTable({name: done[name] for name in names}, self.n_rows, infinite, bad)
+        return TrainingTable({name: done[name] for name in names}, self.n_rows, infinite, bad, block)
+
+    def _block(self, names: Sequence[str], as_text: frozenset[str]) -> NumberBlock | None:
+        """One piece of memory for the numbers, where the first batch has no text but the target's.
+
+        With text among the features the matrix is wider than the numbers; then columns on their own can be
+        freed one by one.
+        """
+        fields = tuple(name for name in names if name not in as_text)
+        first = next(self._batches(), None)
+        if first is None or not fields or len(names) - len(fields) > 1:
+            return None
+        probe = {name: _Numbers(np.empty(len(first[1]), dtype=np.float64)) for name in fields}
+        if any(numbers.add(first[1].column(name), 0) is not None for name, numbers in probe.items()):
+            return None
+        return NumberBlock(fields, np.empty((len(fields), self.n_rows), dtype=np.float64))
 
     def _batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         with pa.OSFile(str(self._path)) as source, pa.ipc.open_file(source) as reader:
@@ -101,8 +124,8 @@ def _nulls_for_empty(array: pa.Array) -> pa.Array:
 class _Numbers:
     """One field while it is numeric."""
 
-    def __init__(self, n_rows: int) -> None:
-        self._values = np.empty(n_rows, dtype=np.float64)
+    def __init__(self, values: npt.NDArray[np.float64]) -> None:
+        self._values = values
         self.infinite = 0
 
     def add(self, array: pa.Array, at: int) -> str | None:

@@ -58,6 +58,21 @@ def test_what_counts_as_a_number(write):
         assert isinstance(again.columns["a"], TextColumn), text
 
 
+def test_numbers_alone_lie_in_one_block(write):
+    rows = ArrowTrainingRows(write([["1", "2"], ["0", "inf"]], [["3"], ["7"]]))
+    table = rows.read(["a", "b"])
+    assert table.block.fields == ("a", "b")
+    np.testing.assert_array_equal(table.block.values, [[1.0, 2.0, 3.0], [0.0, np.nan, 7.0]])
+    assert all(np.shares_memory(table.columns[name].values, table.block.values) for name in "ab")
+    assert rows.read(["a", "b"], as_text=frozenset("b")).block.fields == ("a",)
+    assert rows.read(["a", "b"], as_text=frozenset("ab")).block is None
+
+
+def test_there_is_no_block_beside_text(write):
+    assert ArrowTrainingRows(write([["1"], ["x"]])).read(["a", "b"]).block is None
+    assert ArrowTrainingRows(write([["1"], ["2"]], [["1"], ["x"]])).read(["a", "b"]).block is None
+
+
 def test_text_stays_text_when_asked(write):
     table = ArrowTrainingRows(write([["1", "01"], ["0", "0"]])).read(["a"], as_text=frozenset(["a"]))
     assert table.columns["a"].categories == ("1", "01")
