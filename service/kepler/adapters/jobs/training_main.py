@@ -6,6 +6,7 @@ import platform
 import secrets
 import sys
 import time
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from kepler.adapters.formats import SafeModelFormats
 from kepler.adapters.jobs.stack_log import log_stack
 from kepler.adapters.storage.training_folder import TrainingFolder
 from kepler.core.algorithms import Run
-from kepler.core.errors import InternalError, KeplerError, Overloaded
+from kepler.core.errors import InternalError, KeplerError
 from kepler.core.jobs import Failure
 from kepler.core.training import TrainOutcome, TrainSpec
 from kepler.registry import default_registry
@@ -27,7 +28,6 @@ RECORDED = (
     "scikit-learn",
     "onnx",
     "onnxruntime",
-    "skl2onnx",
     "skops",
     "lightgbm",
     "xgboost-cpu",
@@ -39,7 +39,9 @@ SPEC_FILE = "spec.json"
 
 
 def train_in_folder(folder: Path, run: Run) -> TrainOutcome:
-    """Train as ``folder/spec.json`` says on ``folder/rows.arrow``. Never raises for a failed training.
+    """Train as ``folder/spec.json`` says on ``folder/rows.arrow``. A failed training is an outcome.
+
+    Only `MemoryError` and `OSError` are raised: what limit they met is the worker's to say.
 
     An unexpected failure is an `InternalError` with an opaque id; its stack is in the log under that id.
     Neither a message nor a local variable of it is: both may hold values of the rows.
@@ -52,14 +54,8 @@ def train_in_folder(folder: Path, run: Run) -> TrainOutcome:
         )
     except KeplerError as error:
         return TrainOutcome(failure=Failure.of(error))
-    except MemoryError:
-        error = Overloaded(
-            "The training ran out of memory",
-            fix="Train on fewer fields or rows, choose a lighter algorithm, or raise the worker's limit.",
-        )
-        return TrainOutcome(failure=Failure.of(error))
-    except OSError:
-        raise  # a full disk: the worker knows its limits and says so
+    except (MemoryError, OSError):
+        raise  # out of memory, or a full disk: the worker knows its limits and says so
     except Exception as failure:
         error_id = secrets.token_hex(6)
         log_stack(failure)
@@ -72,6 +68,7 @@ def train_in_folder(folder: Path, run: Run) -> TrainOutcome:
         return TrainOutcome(failure=Failure.of(unexpected))
 
 
+@lru_cache(maxsize=1)
 def environment() -> dict[str, str]:
     """Versions of Python and of the libraries in `RECORDED` that are installed."""
     found = {"python": platform.python_version(), "platform": f"{platform.system()}-{platform.machine()}"}

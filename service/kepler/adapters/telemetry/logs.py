@@ -26,7 +26,6 @@ QUIET = (
     "matplotlib",
     "urllib3",
     "httpx",
-    "skl2onnx",
 )
 
 
