@@ -158,28 +158,28 @@ def test_failures_become_outcomes(tmp_path):
     assert "has only the value" in one_row.failure.message
 
 
-@pytest.mark.parametrize(
-    ("error", "code"), [(RuntimeError("secret detail"), "InternalError"), (MemoryError(), "Overloaded")]
-)
-def test_what_nobody_foresaw_is_told_without_its_stack(tmp_path, monkeypatch, capsys, error, code):
+def test_what_nobody_foresaw_is_told_without_its_stack(tmp_path, monkeypatch, capsys):
+    def fail(*_args):
+        raise RuntimeError("secret" + " detail")
+
+    monkeypatch.setattr(training_main, "fit_model", fail)
+    outcome = train(tmp_path, "LogisticRegression", "label")
+    assert outcome.failure.code == "InternalError"
+    assert "secret" not in outcome.to_json()
+    error_id = outcome.failure.cause.rpartition(" ")[2]
+    log = "".join(capsys.readouterr())
+    assert error_id in log
+    assert "builtins.RuntimeError" in log
+    assert "secret detail" not in log
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+def test_full_disks_and_memories_are_left_to_the_worker(tmp_path, monkeypatch, error):
     def fail(*_args):
         raise error
 
     monkeypatch.setattr(training_main, "fit_model", fail)
-    outcome = train(tmp_path, "LogisticRegression", "label")
-    assert outcome.failure.code == code
-    assert "secret" not in outcome.to_json()
-    if code == "InternalError":
-        error_id = outcome.failure.cause.rpartition(" ")[2]
-        assert error_id in "".join(capsys.readouterr())
-
-
-def test_a_full_disk_is_left_to_the_worker(tmp_path, monkeypatch):
-    def fail(*_args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(training_main, "fit_model", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(type(error)):
         train(tmp_path, "LogisticRegression", "label")
 
 
