@@ -19,14 +19,14 @@ from typing import Any
 
 import httpx
 import pytest
-from support.running_service import RunningService, running, start
-from support.service_client import Line, connect, ended, predict_one, train, trained
 
 from kepler.adapters.security.home import HomeSecurity
 from kepler.bootstrap import SystemClock
 from kepler.client import KeplerClient
 from kepler.core.errors import KeplerError, NotFound, Unavailable
 from kepler.core.jobs import JobState
+from support.running_service import RunningService, running, start
+from support.service_client import Line, connect, ended, predict_one, train, trained
 
 LINES = {1: Line(2), 2: Line(5)}
 ENV = {"KEPLER_JOBS__MAX_ATTEMPTS": "20"}  # a job may be begun in every one of the service's short lives
