@@ -148,16 +148,26 @@ def build(settings: Settings) -> Parts:
         ScoreRows(SklearnScoring()),
         predict_pool,
         max_streams=settings.predict.max_streams,
+        loading=work_pool,
+        score_bytes=settings.predict.score_mb * _MIB,
         metrics=metrics,
     )
     servicers = (
         prediction,
-        TrainingServicer(train, manage_jobs, jobs, algorithms, work_pool, metrics.rows_uploaded),
+        TrainingServicer(
+            train,
+            manage_jobs,
+            jobs,
+            algorithms,
+            work_pool,
+            metrics.rows_uploaded,
+            max_uploads=settings.training.max_uploads,
+        ),
         JobServicer(manage_jobs, jobs, work_pool),
         ModelServicer(ManageModels(models, audit, cache.drop), SummarizeModel(read_manifest), work_pool),
         AuthServicer(IssueTokens(tokens, audit), work_pool, tls=settings.tls.enabled),
     )
-    calls = CallContext(tokens, metrics, settings.predict.idle_timeout_s)
+    calls = CallContext(tokens, metrics, settings.predict.idle_timeout_s, settings.training.idle_timeout_s)
     server = GrpcServer(
         settings.grpc,
         [handlers(service, servicer, calls) for service, servicer in zip(SERVICES, servicers, strict=True)],

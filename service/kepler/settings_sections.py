@@ -111,12 +111,21 @@ class PredictSettings(Section):
         gt=0,
         description="Seconds a stream may be silent. A search waits for its indexers between slices.",
     )
+    score_mb: int = Field(
+        default=256,
+        ge=1,
+        description="Most rows of one `keplerscore`, in MiB of CSV; they are held in memory.",
+    )
 
 
 class TrainingSettings(Section):
     """What an upload may take."""
 
     max_upload_bytes: int = Field(default=50 * 2**30, ge=1, description="Most bytes of one upload.")
+    max_uploads: int = Field(default=32, ge=1, le=1000, description="Uploads taken at once.")
+    idle_timeout_s: float = Field(
+        default=3600.0, gt=0, description="Seconds an upload may be silent while its search waits for events."
+    )
     min_free_disk_bytes: int = Field(
         default=2**30,
         ge=0,

@@ -10,13 +10,14 @@ from kepler.adapters.mlflow import history as past
 from kepler.adapters.mlflow import messages
 from kepler.adapters.mlflow.reader import visible_to
 from kepler.adapters.mlflow.record import user_tags
-from kepler.adapters.mlflow.store import check_mlflow_alias, wildcard
+from kepler.adapters.mlflow.store import check_mlflow_alias
 from kepler.core.algorithms import Task
 from kepler.core.errors import Conflict
 from kepler.core.golden import GoldenVectors
 from kepler.core.manifest import Manifest
 from kepler.core.names import ModelName, ModelRef
 from kepler.core.outputs import OutputPlan
+from kepler.core.patterns import matches
 from kepler.core.preparation import NumberFeature, Preparation
 from kepler.core.saved import SavedModel
 from kepler.core.training import TrainOutcome, TrainSpec
@@ -89,11 +90,11 @@ class InMemoryModelStore:
     def list_models(
         self, pattern: str = "*", *, user: str = "", everything: bool = False
     ) -> list[VersionRecord]:
-        wanted = wildcard(pattern)
+        wanted = pattern or "*"
         return [
             self._shown(model, max(model.versions))
             for name, model in sorted(self._alive().items())
-            if visible_to(name, user, everything) and wanted.fullmatch(str(name))
+            if visible_to(name, user, everything) and matches(wanted, str(name))
         ]
 
     def list_versions(self, name: ModelName) -> list[VersionRecord]:

@@ -38,10 +38,9 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.http2.min_ping_interval_without_data_ms", SERVER_MIN_PING_INTERVAL_MS),
     ("grpc.http2.max_ping_strikes", SERVER_MAX_PING_STRIKES),
-    ("grpc.max_connection_age_ms", 600_000),
-    ("grpc.max_connection_age_grace_ms", 5_000),
     ("grpc.max_concurrent_streams", 2_000),
     ("grpc.so_reuseport", 0),
     ("grpc.max_metadata_size", METADATA_BYTES_MAX),
 )
-"""For the server; it may raise the connection's grace where streams last longer."""
+"""For the server. A connection has no age: searches and trainings last as long as they last, and some HTTP/2
+libraries close every stream with the connection that is asked to go."""

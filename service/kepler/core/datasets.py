@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kepler.core.errors import InvalidInput, nearest
+from kepler.core.patterns import matches
 from kepler.core.records import Bools, Column, Float64, NumberColumn, TextColumn
 
 MAX_TRACKED_DISTINCT = 20_000  # distinct texts of one field that are worth keeping in memory
@@ -82,7 +82,6 @@ def expand_fields(
                 )
             picked[pattern] = None
         elif "*" in pattern:
-            expression = re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)
             own = pattern.startswith("_") and not pattern.startswith("__mv_")
             hits = [
                 name
@@ -90,7 +89,7 @@ def expand_fields(
                 if name not in banned
                 and not name.startswith("__mv_")
                 and (own or not is_internal(name))
-                and expression.fullmatch(name)
+                and matches(pattern, name)
             ]
             if not hits:
                 raise InvalidInput(f"No field matches {pattern!r}", fix=_present(header))

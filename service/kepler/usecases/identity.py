@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 
@@ -39,6 +40,11 @@ def caller_of(principal: Principal, *, user: str, app: str, search: SearchContex
 
 
 def _legal(text: str, default: str) -> str:
-    """``text`` with characters that names refuse replaced: Splunk allows user names such as ``ana@corp``."""
-    cleaned = _ILLEGAL.sub("_", text)[:100]
-    return cleaned if cleaned.strip(".") else default
+    """``text`` as a legal name part; Splunk allows user names such as ``ana@corp``.
+
+    What had to be changed carries a digest of the original, so that two users never become one.
+    """
+    cleaned = _ILLEGAL.sub("_", text)[:80]
+    if cleaned == text and cleaned.strip("."):
+        return cleaned
+    return f"{cleaned.strip('.') or default}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

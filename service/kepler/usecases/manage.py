@@ -11,6 +11,7 @@ from kepler.core.versions import VersionRecord
 from kepler.ports.jobs import JobRunner
 from kepler.ports.models import ModelStore
 from kepler.ports.security import AuditLog, Principal, TokenStore
+from kepler.usecases.auditing import audited
 from kepler.usecases.identity import Caller
 
 MAX_PAGE = 1000
@@ -48,21 +49,20 @@ class ManageModels:
 
     def set_alias(self, caller: Caller, text: str, alias: str) -> VersionRecord:
         version = self.resolve(caller, text)
-        moved = self._models.set_alias(version.name, check_alias(alias), version.version)
-        self._record(caller, "alias.set", f"{version.full_name} alias={alias}")
-        return moved
+        with audited(
+            self._audit, caller.user, "alias.set", f"{version.full_name} alias={check_alias(alias)}"
+        ):
+            return self._models.set_alias(version.name, alias, version.version)
 
     def delete_alias(self, caller: Caller, text: str, alias: str) -> VersionRecord:
         name = self._name(caller, text)
-        version = self._models.delete_alias(name, check_alias(alias))
-        self._record(caller, "alias.delete", f"{name} alias={alias}")
-        return version
+        with audited(self._audit, caller.user, "alias.delete", f"{name} alias={check_alias(alias)}"):
+            return self._models.delete_alias(name, alias)
 
     def rollback(self, caller: Caller, text: str, alias: str) -> VersionRecord:
         name = self._name(caller, text)
-        version = self._models.rollback(name, check_alias(alias))
-        self._record(caller, "alias.rollback", f"{version.full_name} alias={alias}")
-        return version
+        with audited(self._audit, caller.user, "alias.rollback", f"{name} alias={check_alias(alias)}"):
+            return self._models.rollback(name, alias)
 
     def delete(self, caller: Caller, text: str) -> tuple[ModelName, list[int]]:
         """Delete one version (``m@3``) or the model (``m``); an alias must be named by its version."""
@@ -78,20 +78,19 @@ class ManageModels:
         else:
             version = ref.version
         known = self._models.list_versions(name)
-        gone = self._models.delete(name, version)
+        with audited(
+            self._audit, caller.user, "model.delete", f"{name}{'' if version is None else f'@{version}'}"
+        ):
+            gone = self._models.delete(name, version)
         if self._forget is not None:
             for record in known:
                 if record.version in gone:
                     self._forget(record)  # frees its memory; a running stream keeps its own hold on it
-        self._record(caller, "model.delete", f"{name} versions={','.join(map(str, gone))}")
         return name, gone
 
     def _name(self, caller: Caller, text: str) -> ModelName:
         bare = text.partition("@")[0]
         return self.resolve(caller, bare).name
-
-    def _record(self, caller: Caller, action: str, what: str) -> None:
-        self._audit.append(who=caller.user, action=action, what=what, outcome="done")
 
 
 class ManageJobs:
@@ -125,9 +124,8 @@ class ManageJobs:
 
     def cancel(self, caller: Caller, job_id: str) -> JobRecord:
         self.get(caller, job_id)
-        record = self._jobs.cancel(job_id)
-        self._audit.append(who=caller.user, action="job.cancel", what=job_id, outcome=str(record.state))
-        return record
+        with audited(self._audit, caller.user, "job.cancel", job_id):
+            return self._jobs.cancel(job_id)
 
 
 class IssueTokens:

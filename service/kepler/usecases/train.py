@@ -67,22 +67,22 @@ class Upload:
             raise InvalidInput("There are no rows to train on", fix="Check the search before the command.")
         digest = self._spool.finish()
         spec = replace(self.spec, rows=self._spool.rows, data_sha256=digest)
-        record = self._train.jobs.submit_training(spec)
-        self._train.audit.append(
+        self._train.audit.append(  # before: what is not on record is not done
             who=self._caller.user,
             action="train",
             what=spec.model or spec.algorithm,
             outcome="queued",
-            detail={"job": record.id, "rows": str(spec.rows), "sid": spec.search.sid},
+            detail={"job": spec.job_id, "rows": str(spec.rows), "sid": spec.search.sid},
         )
+        record = self._train.jobs.submit_training(spec)
+        self._spool = None  # the rows are the job's now: nothing here may drop them any more
         return record
 
     def abort(self) -> None:
-        """Drop the rows of an upload that will not be finished; can be repeated."""
+        """Drop the rows of an upload that was not finished; can be repeated, and after `finish` does nothing."""
         if self._spool is not None:
             self._spool.abort()
-            if self._folder.is_dir() and not any(self._folder.iterdir()):
-                self._folder.rmdir()
+            self._train.drop_empty(self._folder)
 
 
 class TrainModel:
@@ -176,9 +176,18 @@ class TrainModel:
                     retry_after_s=60,
                 )
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            spool = self._spools.open(folder, order.columns, used)
+            try:
+                spool = self._spools.open(folder, order.columns, used)
+            except BaseException:
+                self.drop_empty(folder)
+                raise
             self._worker.prewarm()
         return Upload(spec, info, used, (), order.dry_run, self, caller, folder, spool)
+
+    def drop_empty(self, folder: Path) -> None:
+        """Remove a job folder that holds nothing."""
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
     def _job_id(self, caller: Caller, request_id: str) -> str:
         if request_id:

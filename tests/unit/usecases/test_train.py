@@ -160,6 +160,43 @@ def test_partial_fit_goes_on_from_the_newest_version_or_from_nothing(house: Hous
 def test_callers_names_become_legal_parts():
     open_door = Principal("", frozenset(CAPABILITIES))
     caller = caller_of(open_door, user="ana@corp.example", app="", search=SearchContext())
-    assert (caller.user, caller.app) == ("ana_corp.example", "search")
-    assert caller_of(open_door, user="...", app="x", search=SearchContext()).user == "local"
+    assert caller.app == "search"
+    assert caller.user.startswith("ana_corp.example-")
+    other = caller_of(open_door, user="ana_corp.example", app="", search=SearchContext())
+    assert other.user == "ana_corp.example"
+    long = [caller_of(open_door, user="x" * 200 + end, app="", search=SearchContext()).user for end in "ab"]
+    assert long[0] != long[1]
+    assert caller_of(open_door, user="...", app="x", search=SearchContext()).user.startswith("local-")
     assert isinstance(caller, Caller)
+
+
+def test_after_finish_nothing_drops_the_rows(house: House):
+    upload = house.train.open(ANA, ORDER)
+    upload.write(b"1,2,3,4\n")
+    upload.finish()
+    upload.abort()
+    assert house.spools.opened[0][2].state == "finished"
+
+
+def test_a_change_that_cannot_be_recorded_is_not_made(house: House, monkeypatch: pytest.MonkeyPatch):
+    def full(**_: object) -> None:
+        raise Overloaded("The audit log's disk is full")
+
+    monkeypatch.setattr(house.audit, "append", full)
+    upload = house.train.open(ANA, ORDER)
+    upload.write(b"1,2,3,4\n")
+    with pytest.raises(Overloaded, match="audit"):
+        upload.finish()
+    assert house.jobs.records == {}
+    upload.abort()
+    assert not house.jobs.folder(upload.spec.job_id).exists()
+
+
+def test_a_spool_that_does_not_open_leaves_no_folder(house: House, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise Overloaded("The disk is nearly full")
+
+    monkeypatch.setattr(house.spools, "open", refuse)
+    with pytest.raises(Overloaded):
+        house.train.open(ANA, replace(ORDER, request_id="r"))
+    assert list(house.jobs.root.iterdir()) == []

@@ -54,6 +54,7 @@ CAPABILITIES: dict[str, str] = {
     "/kepler.v1.AuthService/WhoAmI": "",
 }
 
+_UPLOAD = "/kepler.v1.TrainingService/Train"
 _RECHECK_S = 1.0  # a revoked token ends its streams within this time and one message
 _CHECKED_MAX = 10_000
 
@@ -73,6 +74,7 @@ class CallContext:
     tokens: TokenStore | None
     metrics: CallMetrics | None
     stream_idle_s: float
+    upload_idle_s: float
     _checked: dict[str, float] = field(default_factory=dict[str, float])
 
     def recheck(self, caller: Principal) -> None:
@@ -147,13 +149,14 @@ async def _fail(context: grpc.aio.ServicerContext[Any, Any], method: str, error:
 
 def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementation: Callable[..., Any]) -> Any:
     capability = CAPABILITIES[path]
+    idle_s = calls.upload_idle_s if path == _UPLOAD else calls.stream_idle_s
     request_type = GetMessageClass(method.input_type)
 
     async def requests(iterator: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         stream = iterator.__aiter__()
         while True:
             try:
-                async with asyncio.timeout(calls.stream_idle_s):  # unlike wait_for it makes no task
+                async with asyncio.timeout(idle_s):  # unlike wait_for it makes no task
                     data = await anext(stream)
             except StopAsyncIteration:
                 return

@@ -26,7 +26,7 @@ from kepler.usecases.predict import Prediction, PredictRows
 from kepler.usecases.score import ScoreOrder, ScoreRows
 from kepler.v1 import prediction_pb2 as pb
 
-_SCORE_UPLOAD_BYTES = 1 << 30
+_SCORINGS = 2  # at once; each holds its rows in memory until they are compared
 # A slice so small, of a stream whose last one took so little of a processor, is scored where it is: the way
 # to another thread and back costs more than the work. One that then held up the others goes back.
 _INLINE_BYTES = 4096
@@ -80,6 +80,8 @@ class PredictionServicer:
         pool: Executor,
         *,
         max_streams: int,
+        loading: Executor | None = None,
+        score_bytes: int = 256 * 2**20,
         metrics: PredictMetrics | None = None,
     ) -> None:
         self._predict = predict
@@ -87,6 +89,10 @@ class PredictionServicer:
         self._pool = pool
         self._max_streams = max_streams
         self._streams = 0
+        self._scorings = 0
+        # Reading a model from disk takes as long as it takes: not in the threads that score for others.
+        self._loading = loading or pool
+        self._score_bytes = score_bytes
         self._metrics = metrics
 
     async def Predict(
@@ -108,7 +114,7 @@ class PredictionServicer:
                     "The first message of a prediction must say which model", fix="Send `open` first."
                 )
             loop = asyncio.get_running_loop()
-            stream, opened = await loop.run_in_executor(self._pool, self._open, first.open, principal())
+            stream, opened = await loop.run_in_executor(self._loading, self._open, first.open, principal())
             yield pb.PredictResponse(opened=opened)
             if opened.signature_changed:
                 return
@@ -185,13 +191,25 @@ class PredictionServicer:
         )
         who = principal()
 
-        def work() -> pb.PredictRowsResponse:
-            stream, opened = self._open(opening, who)
-            return pb.PredictRowsResponse(opened=opened, scored=stream.score(request.rows))
-
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        loop = asyncio.get_running_loop()
+        stream, opened = await loop.run_in_executor(self._loading, self._open, opening, who)
+        scored = await loop.run_in_executor(self._pool, stream.score, request.rows)
+        return pb.PredictRowsResponse(opened=opened, scored=scored)
 
     async def Score(self, requests: AsyncIterator[pb.ScoreRequest]) -> pb.ScoreResponse:
+        if self._scorings >= _SCORINGS:
+            raise Overloaded(
+                f"The service runs {_SCORINGS} scorings already",
+                fix="Run the search again in a moment.",
+                retry_after_s=5,
+            )
+        self._scorings += 1
+        try:
+            return await self._score_stream(requests)
+        finally:
+            self._scorings -= 1
+
+    async def _score_stream(self, requests: AsyncIterator[pb.ScoreRequest]) -> pb.ScoreResponse:
         first = await anext(requests, None)
         if first is None or first.WhichOneof("kind") != "open":
             raise InvalidInput(
@@ -206,15 +224,18 @@ class PredictionServicer:
             by=tuple(message.by),
             params=dict(message.params),
         )
-        plan = self._score.open(order)
-        reader = SliceReader(order.columns, plan.fields, frozenset())
         loop = asyncio.get_running_loop()
+        plan = await loop.run_in_executor(self._loading, self._score.open, order)
+        reader = SliceReader(order.columns, plan.fields, frozenset())
         batches: list[RecordBatch] = []
         received = 0
         async for request in requests:
             received += len(request.rows)
-            if received > _SCORE_UPLOAD_BYTES:
-                raise Overloaded("The rows to score are larger than 1 GB", fix="Score fewer fields or rows.")
+            if received > self._score_bytes:
+                raise Overloaded(
+                    f"The rows to score are larger than {self._score_bytes // 2**20} MB",
+                    fix="Keep only the compared fields with `fields`, or raise KEPLER_PREDICT__SCORE_MB.",
+                )
             batches.append(await loop.run_in_executor(self._pool, reader.read, request.rows))
         result = await loop.run_in_executor(self._pool, plan.run, batches)
         return pb.ScoreResponse(

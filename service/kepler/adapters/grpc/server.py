@@ -16,10 +16,6 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-# Long trainings upload for minutes: an aged connection goes when its streams have ended.
-_AGE_GRACE = ("grpc.max_connection_age_grace_ms", 3_600_000)
-
-
 class GrpcServer:
     """Serves the handlers at ``address`` until stopped.
 
@@ -47,7 +43,7 @@ class GrpcServer:
 
     async def start(self) -> str:
         """Bind and serve; gives ``host:port``. Health says NOT_SERVING until `ready`."""
-        self._server = grpc.aio.server(options=[*SERVER_OPTIONS, _AGE_GRACE])
+        self._server = grpc.aio.server(options=list(SERVER_OPTIONS))
         self._server.add_generic_rpc_handlers(list(self._handlers))
         self._health = HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

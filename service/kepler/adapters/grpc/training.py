@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
+from typing import Any, TypeVar
 
 from kepler.adapters.grpc.calls import principal
 from kepler.adapters.grpc.convert import (
@@ -14,14 +15,16 @@ from kepler.adapters.grpc.convert import (
     order_from_proto,
 )
 from kepler.adapters.storage.arrow_rows import PredictionsFile
-from kepler.core.errors import Cancelled, InvalidInput, NotReady
+from kepler.core.errors import Cancelled, InvalidInput, NotReady, Overloaded
 from kepler.core.jobs import JobState
 from kepler.ports.algorithms import Algorithms
 from kepler.ports.jobs import JobRunner
 from kepler.usecases.manage import ManageJobs
-from kepler.usecases.train import TrainModel
+from kepler.usecases.train import TrainModel, Upload
 from kepler.v1 import jobs_pb2, prediction_pb2
 from kepler.v1 import training_pb2 as pb
+
+T = TypeVar("T")
 
 
 class TrainingServicer:
@@ -33,6 +36,8 @@ class TrainingServicer:
         algorithms: Algorithms,
         pool: Executor,
         count_rows: Callable[[int], None] | None = None,
+        *,
+        max_uploads: int = 32,
     ) -> None:
         self._train = train
         self._manage = manage
@@ -40,6 +45,8 @@ class TrainingServicer:
         self._algorithms = algorithms
         self._pool = pool
         self._count_rows = count_rows
+        self._max_uploads = max_uploads
+        self._uploads = 0
 
     async def Train(self, requests: AsyncIterator[pb.TrainRequest]) -> AsyncGenerator[pb.TrainResponse, None]:
         first = await anext(requests, None)
@@ -50,9 +57,25 @@ class TrainingServicer:
         loop = asyncio.get_running_loop()
         caller = caller_from_proto(first.open.caller, principal())
         order = order_from_proto(first.open)
-        upload = await loop.run_in_executor(self._pool, self._train.open, caller, order)
-        kept = False
+        if self._uploads >= self._max_uploads:
+            raise Overloaded(
+                f"The service takes {self._max_uploads} uploads already",
+                fix="Run the search again in a moment, or raise KEPLER_TRAINING__MAX_UPLOADS.",
+                retry_after_s=5,
+            )
+        self._uploads += 1
+        upload: Upload | None = None
+        work: asyncio.Future[Any] | None = None
+
+        async def run(function: Callable[..., T], *arguments: Any) -> T:
+            # Shielded: a thread cannot be stopped, and what it does must be over before anything is dropped.
+            nonlocal work
+            future = loop.run_in_executor(self._pool, function, *arguments)
+            work = future
+            return await asyncio.shield(future)
+
         try:
+            upload = await run(self._train.open, caller, order)
             yield pb.TrainResponse(
                 accepted=pb.TrainAccepted(
                     algorithm=upload.info.name,
@@ -68,14 +91,15 @@ class TrainingServicer:
                 kind = request.WhichOneof("kind")
                 if complete or kind not in ("rows", "end"):
                     raise InvalidInput(
-                        "A training stream holds one `open`, then rows, then one `end`", fix="Send them in order."
+                        "A training stream holds one `open`, then rows, then one `end`",
+                        fix="Send them in order.",
                     )
                 if kind == "end":
                     complete = request.end.slices == slices
                     if not complete:
                         break
                 else:
-                    await loop.run_in_executor(self._pool, upload.write, request.rows)
+                    await run(upload.write, request.rows)
                     slices += 1
             if not complete:
                 # A caller that died looks like one that has no more rows: only its own word counts.
@@ -84,14 +108,18 @@ class TrainingServicer:
                     cause="The search was cancelled or its connection broke.",
                     fix="Run the search again; nothing was trained.",
                 )
-            record = await loop.run_in_executor(self._pool, upload.finish)
-            kept = True
+            record = await run(upload.finish)
             if self._count_rows is not None:
                 self._count_rows(record.rows)
             yield pb.TrainResponse(queued=pb.TrainQueued(job_id=record.id, rows=record.rows))
         finally:
-            if not kept:
-                upload.abort()
+            self._uploads -= 1
+            if work is not None:
+                await asyncio.wait({work})
+                if upload is None and not work.cancelled() and work.exception() is None:
+                    upload = work.result()  # opened while the caller went away
+            if upload is not None:
+                await loop.run_in_executor(self._pool, upload.abort)  # nothing, once it has become a job
 
     async def ReadPredictions(
         self, request: jobs_pb2.GetJobRequest

@@ -57,11 +57,19 @@ class JobFolders:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
                     if entry.is_dir(follow_symlinks=False) and _JOB_ID.fullmatch(entry.name):
-                        found[entry.name] = entry.stat(follow_symlinks=False).st_mtime
+                        found[entry.name] = _changed_at(Path(entry.path))
         return found
 
     def size_bytes(self, job_id: str) -> int:
         return folder_bytes(self.path(job_id))
+
+
+def _changed_at(folder: Path) -> float:
+    """Newest change within: a folder's own time stands still while a file in it grows."""
+    times = [folder.stat().st_mtime]
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        times += [entry.stat(follow_symlinks=False).st_mtime for entry in entries]
+    return max(times)
 
 
 def write_text(path: Path, text: str) -> None:

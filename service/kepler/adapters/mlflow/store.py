@@ -19,6 +19,7 @@ from kepler.adapters.mlflow.writer import RegistryWriter
 from kepler.adapters.storage import version_folder
 from kepler.core.errors import Conflict, InvalidInput, NotReady, Overloaded, Unavailable
 from kepler.core.names import LATEST, PART, ModelName, ModelRef, check_alias
+from kepler.core.patterns import matches
 from kepler.core.training import TrainOutcome, TrainSpec
 from kepler.core.versions import VersionRecord
 from kepler.ports.clock import Clock
@@ -154,11 +155,11 @@ class MlflowModelStore:
     def list_models(
         self, pattern: str = "*", *, user: str = "", everything: bool = False
     ) -> list[VersionRecord]:
-        wanted = wildcard(pattern)
+        wanted = pattern or "*"
         return [
             record
             for record in self._reader.newest()
-            if visible_to(record.name, user, everything) and wanted.fullmatch(str(record.name))
+            if visible_to(record.name, user, everything) and matches(wanted, str(record.name))
         ]
 
     def list_versions(self, name: ModelName) -> list[VersionRecord]:
@@ -310,11 +311,6 @@ def database_url(url: str) -> str:
         if url.startswith(prefix):
             return "postgresql+psycopg://" + url.removeprefix(prefix)
     return url
-
-
-def wildcard(pattern: str) -> re.Pattern[str]:
-    """A pattern whose ``*`` means anything and whose other characters mean themselves; empty means all."""
-    return re.compile(".*".join(re.escape(part) for part in (pattern or "*").split("*")))
 
 
 def _plain(ref: ModelRef) -> str:

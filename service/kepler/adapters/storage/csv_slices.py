@@ -6,12 +6,15 @@ not purely alphanumeric, possibly with line breaks inside quotes. No cell is tou
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
 import re
 import shutil
+import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +22,7 @@ import pyarrow.csv as pacsv
 
 from kepler.adapters.storage import arrow_numpy
 from kepler.adapters.storage.small_slices import read_small
-from kepler.core.errors import InvalidInput, Overloaded
+from kepler.core.errors import Cancelled, Conflict, InvalidInput, Overloaded
 from kepler.core.records import Column, NumberColumn, RecordBatch, TextColumn
 
 ROWS_FILE = "rows.arrow"
@@ -127,6 +130,21 @@ def _empty(kind: pa.DataType) -> Column:
     return TextColumn(np.empty(0, np.int32), ())
 
 
+def _open_alone(path: Path) -> BinaryIO:
+    """Open ``path`` for writing from its start, as the only upload that does."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise Conflict(
+            "These rows are being uploaded already",
+            fix="Wait for the other upload, or use another request id.",
+        ) from error
+    file.truncate(0)
+    return file
+
+
 class ArrowRowSpool:
     """Slices of one upload as an Arrow file of text columns, one record batch per slice (ports.rows.RowSpool)."""
 
@@ -143,7 +161,8 @@ class ArrowRowSpool:
         self._types = {name: pa.string() for name in keep}
         schema = pa.schema([(name, pa.string()) for name in keep])
         self._check_disk()
-        self._file = self._path.open("wb")
+        self._lock = threading.Lock()  # a caller that goes away aborts while a slice may still be written
+        self._file = _open_alone(self._path)
         self._writer = pa.ipc.new_file(self._file, schema)
         self._since_check = 0
 
@@ -167,8 +186,11 @@ class ArrowRowSpool:
         table = _read(slice_, self._columns, self._types)
         self._hash.update(slice_)
         try:
-            for batch in table.combine_chunks().to_batches():
-                self._writer.write_batch(batch)
+            with self._lock:
+                if self._file.closed:
+                    raise Cancelled("The upload was dropped", fix="Run the search again.")
+                for batch in table.combine_chunks().to_batches():
+                    self._writer.write_batch(batch)
         except OSError as error:
             raise _disk_error(error) from error
         self.rows += table.num_rows
@@ -192,12 +214,13 @@ class ArrowRowSpool:
 
     def abort(self) -> None:
         """Drop what was written; can be repeated."""
-        if not self._file.closed:
-            try:
-                self._writer.close()
-            finally:
-                self._file.close()
-        self._path.unlink(missing_ok=True)
+        with self._lock:
+            if not self._file.closed:
+                try:
+                    self._writer.close()
+                finally:
+                    self._file.close()
+            self._path.unlink(missing_ok=True)
 
 
 def _disk_error(error: OSError) -> Overloaded:

@@ -104,11 +104,14 @@ async def test_an_error_comes_after_the_slices_before_it(servicer):
     got = []
     calls._principal.set(calls.OPEN)
     bad = pb.PredictRequest(rows=b"\n" * 200_000 + b'""\n')
+    responses = servicer.Predict(stream(OPENING, rows(10, 90_000), rows(11, 90_000), bad, rows(13)))
+
+    async def collect() -> None:
+        async for response in responses:
+            got.append(response)  # noqa: PERF401 - what came before the error counts
+
     with pytest.raises(InvalidInput, match="missing"):
-        async for response in servicer.Predict(
-            stream(OPENING, rows(10, 90_000), rows(11, 90_000), bad, rows(13))
-        ):
-            got.append(response)
+        await collect()
     assert len(got) == 3
     assert len(await answers(servicer, OPENING, rows(1))) == 2, "the stream's place is free again"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from kepler.adapters.jobs.job_changes import JobChanges
 from kepler.adapters.jobs.job_folders import JobFolders, write_text
 from kepler.core.errors import InvalidInput

@@ -11,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import exc
+
 from kepler.adapters.jobs.job_records import (
     JobRecords,
     database_error,
@@ -22,7 +24,6 @@ from kepler.adapters.jobs.job_records import (
 )
 from kepler.core.errors import InvalidInput, KeplerError, Overloaded, Unavailable
 from kepler.core.jobs import Failure, JobRecord, JobState, Notice
-from sqlalchemy import exc
 
 texts = st.text(max_size=20)
 times = st.floats(0, 1e12)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from fakes.jobs.once_models import OnceModels
 from kepler.adapters.jobs.durable import Stopped
 from kepler.adapters.jobs.job_changes import JobChanges

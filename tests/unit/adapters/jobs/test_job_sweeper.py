@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from kepler.adapters.jobs.job_folders import JobFolders
 from kepler.adapters.jobs.job_records import JobRecords, JobRow, open_engine
 from kepler.adapters.jobs.job_settings import DAY_S, JobSettings

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from kepler.adapters.jobs import process_tree, worker_main
 from kepler.adapters.jobs.limits import GIB, MIB, SETTINGS, WorkerLimits, over_limit, readable_bytes
 from kepler.adapters.jobs.worker_process import clean_environment

@@ -10,7 +10,7 @@ import pytest
 
 from kepler.adapters.mlflow import history, messages, record
 from kepler.adapters.mlflow.lock import FileLock
-from kepler.adapters.mlflow.store import database_url, wildcard
+from kepler.adapters.mlflow.store import database_url
 from kepler.core.names import ModelName
 from kepler.core.versions import VersionRecord
 
@@ -63,13 +63,6 @@ def test_histories_are_bounded_and_read_back() -> None:
     assert history.pop((), {1}) is None
     assert history.pop((1, 2, 1), {1}) is None
     assert len(history.to_text((10**9,) * history.KEPT)) < 5000
-
-
-def test_patterns_take_stars_and_nothing_else() -> None:
-    assert wildcard("app.*/p").fullmatch("app.search/p")
-    assert not wildcard("app.search").fullmatch("app_search")
-    assert wildcard("").fullmatch("anything")
-    assert not wildcard("[a]").fullmatch("a")
 
 
 def test_database_urls_get_the_driver_we_ship() -> None:

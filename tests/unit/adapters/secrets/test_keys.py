@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keyring.errors import KeyringLocked
+
 from kepler.adapters.secrets import keys
 from kepler.adapters.secrets.keys import KeyChain, KeyFile, KeyringPlace, trusted_backend
 from kepler.adapters.secrets.store import FileSecretStore
 from kepler.core.errors import Conflict, NotReady
-from keyring.errors import KeyringLocked
 
 
 class MemoryKeyring:

@@ -7,6 +7,7 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
 from fakes.secret_store import InMemorySecretStore
 from kepler.adapters.secrets.signer import SECRET_NAME, Ed25519Signer
 from kepler.core.errors import Conflict

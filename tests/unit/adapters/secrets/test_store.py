@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from kepler.adapters.secrets.keys import KeyChain, KeyFile
 from kepler.adapters.secrets.store import MAX_VALUE_BYTES, FileSecretStore
 from kepler.core.errors import Conflict, Denied, InvalidInput, NotFound, NotReady

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from fakes.clock import FakeClock
 from fakes.secret_store import InMemorySecretStore
 from kepler.adapters.security.audit import HashChainAuditLog

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from kepler.adapters.security.private_files import disk_error, private_folder, read_private, write_private
 from kepler.core.errors import Denied, NotFound, Overloaded, Unavailable
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
+
 from kepler.adapters.security.tls import (
     DevelopmentCertificates,
     load_server_credentials,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from fakes.clock import FakeClock
 from fakes.secret_store import InMemorySecretStore
 from kepler.adapters.security.tokens import LAST_USED_STEP_S, SqliteTokenStore
@@ -272,12 +273,12 @@ def test_recheck_ends_long_streams(store: SqliteTokenStore, clock: FakeClock) ->
     issued, _ = store.issue(parent, "bob", frozenset({"train"}), 60)
     for principal in (parent, issued, Principal("", ALL)):
         store.recheck(principal)
-    clock.advance(60)
-    with pytest.raises(Unauthenticated, match="expired"):
-        store.recheck(issued)
+    clock.advance(600)
+    store.recheck(issued)  # its stream was opened in time and goes on
     store.revoke(parent.token_id)
-    with pytest.raises(Unauthenticated, match="revoked"):
-        store.recheck(parent)
+    for principal in (parent, issued):
+        with pytest.raises(Unauthenticated, match="revoked"):
+            store.recheck(principal)
 
 
 def test_a_broken_store_is_said(tmp_path: Path, secrets: InMemorySecretStore, clock: FakeClock) -> None:

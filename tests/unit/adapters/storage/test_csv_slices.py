@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from kepler.adapters.storage.csv_slices import ROWS_FILE, ArrowRowSpools, SliceReader, check_header
-from kepler.core.errors import InvalidInput, Overloaded
+from kepler.core.errors import Cancelled, Conflict, InvalidInput, Overloaded
 from kepler.core.records import NumberColumn, TextColumn
 
 
@@ -107,3 +107,27 @@ def test_a_full_disk_at_the_end_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(Overloaded, match="No space left on device"):
         spool.finish()
     spool.abort()
+
+
+def test_two_uploads_into_one_folder_do_not_mix(tmp_path: Path):
+    first = ArrowRowSpools(0).open(tmp_path, ("a",), ("a",))
+    first.write(b"1\n")
+    with pytest.raises(Conflict, match="being uploaded already"):
+        ArrowRowSpools(0).open(tmp_path, ("a",), ("a",))
+    first.finish()
+    assert pa.ipc.open_file(tmp_path / ROWS_FILE).read_all().to_pydict() == {"a": ["1"]}
+
+
+def test_a_slice_after_the_end_is_refused(tmp_path: Path):
+    spool = ArrowRowSpools(0).open(tmp_path, ("a",), ("a",))
+    spool.abort()
+    with pytest.raises(Cancelled, match="was dropped"):
+        spool.write(b"1\n")
+
+
+def test_leftovers_of_a_crashed_upload_are_overwritten(tmp_path: Path):
+    (tmp_path / ROWS_FILE).write_bytes(b"half a file" * 100)
+    spool = ArrowRowSpools(0).open(tmp_path, ("a",), ("a",))
+    spool.write(b"7\n")
+    spool.finish()
+    assert pa.ipc.open_file(tmp_path / ROWS_FILE).read_all().to_pydict() == {"a": ["7"]}

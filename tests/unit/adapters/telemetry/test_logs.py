@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+
 from kepler.adapters.telemetry.logs import LogSetup, configure_logging
 from kepler.adapters.telemetry.redaction import Redactor
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from kepler.adapters.telemetry.metrics import CODES, ServiceMetrics
 from kepler.core.jobs import JobState
-from prometheus_client.parser import text_string_to_metric_families
 
 METHOD = "/kepler.v1.JobService/GetJob"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from kepler.adapters.telemetry.redaction import HEAD_CHARS, MASK, TAIL_CHARS, Redactor
 
 TOKEN = "kp_abcdefghijkl_0123456789-0123456789_0123456789abcdefg"
