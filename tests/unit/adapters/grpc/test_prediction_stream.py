@@ -31,6 +31,7 @@ class Model:
     def __init__(self) -> None:
         self.running = self.most = 0
         self.lock = threading.Lock()
+        self.meeting: threading.Barrier | None = None  # two slices must be in work at once to pass it
 
     def check_options(self, options: PredictOptions) -> None:
         return None
@@ -44,6 +45,8 @@ class Model:
         with self.lock:
             self.running += 1
             self.most = max(self.most, self.running)
+        if self.meeting is not None:
+            self.meeting.wait(8)
         time.sleep(0.02 if column.values[0] % 2 == 0 else 0.0)
         with self.lock:
             self.running -= 1
@@ -92,6 +95,8 @@ async def answers(servicer: PredictionServicer, *requests: pb.PredictRequest) ->
 
 @pytest.mark.parametrize("count", [3, 90_000], ids=["small", "large"])
 async def test_answers_come_in_order_and_notices_once(servicer, model, count):
+    if count > 3:
+        model.meeting = threading.Barrier(2)
     found = await answers(servicer, OPENING, *(rows(number, count) for number in range(10, 16)))
     scored = [response.scored for response in found[1:]]
     assert [one.values.split(b"\n", 1)[0] for one in scored] == [f"{2 * n}.0".encode() for n in range(10, 16)]
