@@ -56,6 +56,7 @@ docs: setup ## Generate the reference pages and check every link between pages
 	$(BIN)/python tools/make_algorithm_docs.py
 	$(BIN)/python tools/make_cli_docs.py
 	$(BIN)/python tools/make_settings_docs.py
+	$(BIN)/python tools/make_error_docs.py
 	$(BIN)/python tools/check_links.py
 
 bench: app ## Measure against what users have today; prints ratios of one run
