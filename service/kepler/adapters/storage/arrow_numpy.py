@@ -28,7 +28,9 @@ def values(array: pa.Array, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 def floats(array: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.float64]:
     """A float64 array, null as NaN, shape (n_rows,)."""
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
-    parts = [values(pc.fill_null(chunk, math.nan) if chunk.null_count else chunk, np.float64) for chunk in chunks]
+    parts = [
+        values(pc.fill_null(chunk, math.nan) if chunk.null_count else chunk, np.float64) for chunk in chunks
+    ]
     return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
 
 
