@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+
 from e2e.real_sets import lookups
 from fakes.splunkd import Splunkd, has_python
 from support.running_service import RunningService

@@ -49,7 +49,13 @@ def _trees(module: str, name: str, spl: str = "n_estimators=20", **options: Any)
 _LGBM = {"n_estimators": 20, "random_state": SEED, "n_jobs": 1, "verbosity": -1}
 _LGBM |= {"deterministic": True, "force_col_wise": True}
 _XGB = {"n_estimators": 20, "random_state": SEED, "n_jobs": 1}
-_CAT = {"iterations": 20, "random_seed": SEED, "thread_count": 1, "verbose": False, "allow_writing_files": False}
+_CAT = {
+    "iterations": 20,
+    "random_seed": SEED,
+    "thread_count": 1,
+    "verbose": False,
+    "allow_writing_files": False,
+}
 _MLP = {"hidden_layer_sizes": (8, 4), "max_iter": 30, "random_state": SEED}
 _MLP_SPL = "hidden_layer_sizes=8-4 max_iter=30"
 
@@ -57,7 +63,9 @@ TWINS: dict[str, Twin] = {
     "LinearRegression": Twin(_sk("linear_model", "LinearRegression")),
     "Ridge": Twin(_sk("linear_model", "Ridge", alpha=0.5), "alpha=0.5"),
     "Lasso": Twin(_sk("linear_model", "Lasso", alpha=0.1), "alpha=0.1"),
-    "ElasticNet": Twin(_sk("linear_model", "ElasticNet", alpha=0.01, l1_ratio=0.7), "alpha=0.01 l1_ratio=0.7"),
+    "ElasticNet": Twin(
+        _sk("linear_model", "ElasticNet", alpha=0.01, l1_ratio=0.7), "alpha=0.01 l1_ratio=0.7"
+    ),
     "LogisticRegression": Twin(_sk("linear_model", "LogisticRegression", random_state=SEED)),
     "SGDClassifier": Twin(_sk("linear_model", "SGDClassifier", random_state=SEED)),
     "SGDRegressor": Twin(_sk("linear_model", "SGDRegressor", random_state=SEED)),
@@ -82,7 +90,9 @@ TWINS: dict[str, Twin] = {
     "CatBoostClassifier": Twin(_other("catboost", "CatBoostClassifier", **_CAT), "iterations=20", "float32"),
     "CatBoostRegressor": Twin(_other("catboost", "CatBoostRegressor", **_CAT), "iterations=20", "float32"),
     "KNeighborsClassifier": Twin(_sk("neighbors", "KNeighborsClassifier", n_neighbors=7), "k=7"),
-    "KNeighborsRegressor": Twin(_sk("neighbors", "KNeighborsRegressor", weights="distance"), "weights=distance"),
+    "KNeighborsRegressor": Twin(
+        _sk("neighbors", "KNeighborsRegressor", weights="distance"), "weights=distance"
+    ),
     "SVM": Twin(_sk("svm", "SVC", C=10, gamma=0.001), "C=10 gamma=0.001"),
     "SVR": Twin(_sk("svm", "SVR", epsilon=0.2), "epsilon=0.2"),
     "GaussianNB": Twin(_sk("naive_bayes", "GaussianNB")),

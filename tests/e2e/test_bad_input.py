@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.conftest import Standin
 from e2e.raw import Conversation, cells, getinfo
 from e2e.real_sets import columns, lookups
@@ -15,7 +16,9 @@ from support.running_service import RunningService
 
 IRIS = "| inputlookup iris.csv"
 ROWS = 150
-QUOTED = 'name,a,b\n"two\nlines","1",2\n"a ""quoted"" one, with a comma",3,4\n"three\n\nlines",5,6\nplain,7,9\n'
+QUOTED = (
+    'name,a,b\n"two\nlines","1",2\n"a ""quoted"" one, with a comma",3,4\n"three\n\nlines",5,6\nplain,7,9\n'
+)
 HOSTILE = {
     "text.csv": "sepal_length,sepal_width,petal_length,petal_width\n5.1,3.5,1.4,0.2\n5.0,wide,1.3,0.3\n",
     "null.csv": "a,empty,y\n" + "".join(f"{i},,{2 * i}\n" for i in range(20)),
@@ -45,7 +48,9 @@ def hostile(service: RunningService, standin: Standin) -> Iterator[Splunkd]:
     """The bundled sets and the hostile ones, and a model that knows iris."""
     with standin(service.grpc, lookups={**lookups(), **HOSTILE}) as splunkd:
         assert not splunkd.search(f"{IRIS} | keplertrain GaussianNB species from * into app:bad_nb").errors
-        assert not splunkd.search(f"{IRIS} | keplertrain LinearRegression petal_width from petal_length into bad_lin").errors
+        assert not splunkd.search(
+            f"{IRIS} | keplertrain LinearRegression petal_width from petal_length into bad_lin"
+        ).errors
         yield splunkd
 
 
@@ -136,7 +141,9 @@ def test_text_in_a_numeric_field_at_predict(hostile: Splunkd) -> None:
 
 def test_empty_input(hostile: Splunkd) -> None:
     nothing = f'{IRIS} | search species="tulip"'
-    assert "rows" in sentence(hostile.search(f"{nothing} | keplertrain GaussianNB species from * into app:bad_none"))
+    assert "rows" in sentence(
+        hostile.search(f"{nothing} | keplertrain GaussianNB species from * into app:bad_none")
+    )
     predicted = hostile.search(f"{nothing} | keplerpredict app:bad_nb")
     assert not predicted.is_failed
     assert predicted.rows == []
@@ -156,12 +163,16 @@ def test_a_field_without_any_value(hostile: Splunkd) -> None:
     assert not done.is_failed
     assert [round(float(row["predicted(y)"]), 6) for row in done.rows] == [2.0 * i for i in range(20)]
     assert any("empty" in text for _, text in done.messages)
-    assert "empty" in sentence(hostile.search("| inputlookup null.csv | keplertrain LinearRegression y from empty"))
+    assert "empty" in sentence(
+        hostile.search("| inputlookup null.csv | keplertrain LinearRegression y from empty")
+    )
 
 
 def test_quoted_line_breaks_work_row_for_row(hostile: Splunkd) -> None:
     names = ["two\nlines", 'a "quoted" one, with a comma', "three\n\nlines", "plain"]
-    trained = hostile.search("| inputlookup quoted.csv | keplertrain LinearRegression b from a into app:bad_quoted")
+    trained = hostile.search(
+        "| inputlookup quoted.csv | keplertrain LinearRegression b from a into app:bad_quoted"
+    )
     asked = hostile.search("| inputlookup quoted.csv | keplerpredict app:bad_quoted")
     for result in (trained, asked):
         assert not result.is_failed, result.errors

@@ -21,12 +21,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
 from e2e.conftest import Standin
 from e2e.test_bad_input import sentence
 from fakes.splunkd import SearchResult, Splunkd
-from support.running_service import RunningService, running, start
-
 from kepler.adapters.security.tls import make_self_signed
+from support.running_service import RunningService, running, start
 
 IRIS = "| inputlookup iris.csv"
 TRAIN = f"{IRIS} | keplertrain GaussianNB species from * into app:held"
@@ -36,7 +36,7 @@ SEARCHES = (TRAIN, f"{IRIS} | keplerpredict app:held", "| keplermodels", "| kepl
 def test_the_service_is_down(standin: Standin) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can take the port
-        address = "127.0.0.1:%d" % held.getsockname()[1]
+        address = f"127.0.0.1:{held.getsockname()[1]}"
         with standin(address) as splunkd:
             for spl in SEARCHES:
                 text = sentence(splunkd.search(spl))

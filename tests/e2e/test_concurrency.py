@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from fakes.splunkd import SearchResult, Splunkd
 
 pytestmark = pytest.mark.timeout(240)

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from e2e.raw import Message, cells, getinfo
 from e2e.real_sets import lookups
 from e2e.test_bad_input import check_sentence
 from fakes.splunkd import Splunkd
 from fakes.splunkd.chunked import HEADER, execute, frame
+from kepler.v1 import common_pb2, prediction_pb2, prediction_pb2_grpc, training_pb2, training_pb2_grpc
 from kepler_app.chunks import Command, serve
 from kepler_app.commands.predict import KeplerPredict
 from kepler_app.commands.train import KeplerTrain
 from support.running_service import RunningService
-
-from kepler.v1 import common_pb2, prediction_pb2, prediction_pb2_grpc, training_pb2, training_pb2_grpc
 
 pytestmark = pytest.mark.timeout(1200)
 COUNTS = [pytest.param(300, id="300"), pytest.param(10_000, id="10000", marks=pytest.mark.full)]
@@ -129,8 +129,10 @@ def test_noise_to_predict(
         answers = converse(KeplerPredict, plan, frame(execute(True), body))
         if check(answers, 2) and answers[1][1]:
             well += 1
-            # What came is given back, row for row.
-            assert len(cells(answers[1][1])) >= 1
+            sent, back = cells(body), cells(answers[1][1])
+            width = len(sent[0])
+            if b"\r" not in body:  # the csv module ends records there, where Splunk never does
+                assert [row[:width] for row in back] == [row for row in sent if row]
     assert count * 0.02 < well < count
     assert capfd.readouterr().err == ""
 
@@ -153,7 +155,11 @@ def test_noise_in_place_of_messages(
             check(answers, 8)
     # A training that only is planned: its arguments are noise.
     for _ in range(count // 10):
-        words = [mutated(b"LinearRegression", noise).decode("latin-1"), *("y", "from", "a*"), "k=" + noise.choice("1\"' ")]
+        words = [
+            mutated(b"LinearRegression", noise).decode("latin-1"),
+            *("y", "from", "a*"),
+            "k=" + noise.choice("1\"' "),
+        ]
         noise.shuffle(words)
         check(converse(KeplerTrain, frame(getinfo(*words))), 1)
 
@@ -169,8 +175,11 @@ def test_noise_on_the_wire(count: int, service: RunningService, model: str) -> N
     noise = random.Random(11)
     names = HEADER_LINE.decode().strip().split(",")
     open_ = prediction_pb2.PredictOpen(caller=_caller(), model=model, columns=names)
-    order = training_pb2.TrainOpen(caller=_caller(), algorithm="GaussianNB", target="species", features=["*"], columns=names)
+    order = training_pb2.TrainOpen(
+        caller=_caller(), algorithm="GaussianNB", target="species", features=["*"], columns=names
+    )
     statuses: set[grpc.StatusCode] = set()
+    told: list[str] = []
     with grpc.insecure_channel(service.grpc) as channel:
         ask = prediction_pb2_grpc.PredictionServiceStub(channel)
         learn = training_pb2_grpc.TrainingServiceStub(channel)
@@ -183,21 +192,27 @@ def test_noise_on_the_wire(count: int, service: RunningService, model: str) -> N
                 parts = [training_pb2.TrainRequest(open=order), training_pb2.TrainRequest(rows=rows)]
                 call = learn.Train(iter(parts), timeout=30)
             try:
-                got = list(call)
-                assert got
+                told += [str(len(list(call)))]
                 statuses.add(grpc.StatusCode.OK)
             except grpc.RpcError as error:
                 statuses.add(error.code())
-                assert "\n" not in error.details()
-                assert "Traceback" not in error.details()
+                told.append(error.details())
+    assert not [text for text in told if not text or "\n" in text or "Traceback" in text]
     # Noise is the caller's fault and never ours.
-    assert statuses <= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED}
+    assert statuses <= {
+        grpc.StatusCode.OK,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+    }
     assert grpc.StatusCode.INVALID_ARGUMENT in statuses
 
 
 def test_noise_of_every_size(service: RunningService, model: str, splunkd: Splunkd) -> None:
     """Slices above the limit and streams without an open are refused in words."""
-    open_ = prediction_pb2.PredictRequest(open=prediction_pb2.PredictOpen(caller=_caller(), model=model, columns=["a"]))
+    open_ = prediction_pb2.PredictRequest(
+        open=prediction_pb2.PredictOpen(caller=_caller(), model=model, columns=["a"])
+    )
     with grpc.insecure_channel(service.grpc, options=[("grpc.max_send_message_length", -1)]) as channel:
         ask = prediction_pb2_grpc.PredictionServiceStub(channel)
         for requests in (

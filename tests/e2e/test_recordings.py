@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.raw import Conversation, Message, cells, getinfo, messages, recording
 from fakes.splunkd import Splunkd
 from fakes.splunkd.chunked import HEADER

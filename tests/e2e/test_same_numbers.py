@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
+
 from e2e.library_twins import TWINS, Twin
 from e2e.real_sets import columns
 from fakes.splunkd import SearchResult, Splunkd
-from support.running_service import RunningService
-from threadpoolctl import threadpool_limits
-
 from kepler.core.algorithms import AlgorithmInfo, Task
 from kepler.registry import default_registry
+from support.running_service import RunningService
 
 pytestmark = pytest.mark.timeout(400)
 TOLERANCE = 1e-6

@@ -18,7 +18,9 @@ def test_names_in_utf_8_stay() -> None:
 
 
 def test_arguments_hold_no_half_pairs() -> None:
-    info = SearchInfo({"searchinfo": {"raw_args": ["a\ud800", "b"], "args": ["a\udcff"], "username": "u\ud83d"}})
+    info = SearchInfo(
+        {"searchinfo": {"raw_args": ["a\ud800", "b"], "args": ["a\udcff"], "username": "u\ud83d"}}
+    )
     assert info.raw_args == ["a?", "b"]
     assert info.args == ["a?"]
     assert info.user == "u?"
