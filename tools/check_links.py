@@ -19,13 +19,11 @@ def main() -> int:
     for name in listed.stdout.split():
         page = ROOT / name
         text = page.read_text()
-        for target in _LINK.findall(text):
-            if (
-                "://" not in target
-                and not target.startswith("mailto:")
-                and not (page.parent / target).exists()
-            ):
-                bad.append(f"{name} links to {target}, which is not there")
+        bad += [
+            f"{name} links to {target}, which is not there"
+            for target in _LINK.findall(text)
+            if "://" not in target and not target.startswith("mailto:") and not (page.parent / target).exists()
+        ]
         bad += [
             f"{name} names `make {verb}`, which is no verb"
             for verb in _MAKE.findall(text)
