@@ -17,10 +17,13 @@ class CustomHookMixin(BaseHookMixin):
     """Found by its name; the REST handlers of the page derive from it."""
 
     def edit_hook(self, session_key, config_name, stanza_id, payload):
-        wanted = str(payload.get("test_connection", "1")).strip().lower()
-        if stanza_id != "service" or wanted in ("", "0", "false"):
+        if stanza_id != "service":
             return
+        wanted = str(payload.get("test_connection", "1")).strip().lower()
         try:
+            broker.refuse_keys(payload)
+            if wanted in ("", "0", "false"):
+                return
             broker.check_settings(get_splunkd_uri(), session_key, payload)
         except SearchError as error:
             raise RestError(400, error.sentence) from error

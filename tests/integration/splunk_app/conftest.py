@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,14 +12,15 @@ from pathlib import Path
 import pytest
 
 from fakes.splunkd.interpreters import InterpreterMissing, find_python
-from integration.splunk_app.talk import Double
+from integration.splunk_app.rest import Splunkd
+from integration.splunk_app.talk import Double, make_certificate
 
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No settings but the test's own; gives SPLUNK_HOME."""
-    for name in ("KEPLER_ADDRESS", "KEPLER_TOKEN", "KEPLER_CA_FILE", "KEPLER_TRANSFER"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("KEPLER_")]:
+        monkeypatch.delenv(name)
     (tmp_path / "home/var/log/splunk").mkdir(parents=True)
     monkeypatch.setenv("SPLUNK_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
@@ -28,6 +31,24 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
     with Double() as double:
         monkeypatch.setenv("KEPLER_ADDRESS", double.address)
         yield double
+
+
+@pytest.fixture
+def rest() -> Iterator[Splunkd]:
+    server = Splunkd()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def secure(rest: Splunkd) -> Iterator[Double]:
+    """A service with TLS that the app is configured for."""
+    ca, _, issuer = make_certificate(names=("Test CA",))
+    certificate, key, _ = make_certificate(issuer=issuer)
+    service = Double(token=json.loads(rest.secret)["token"])
+    rest.conf = {"address": service.secure(certificate, key), "ca_certificate": ca.decode()}
+    with service:
+        yield service
 
 
 @pytest.fixture(scope="session")

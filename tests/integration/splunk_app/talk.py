@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fakes.service_double import ServiceDouble, parse, render
+from kepler.core.errors import Unauthenticated
 from kepler.v1 import prediction_pb2
 from kepler_app.chunks import Command, read_message, serve
 
@@ -151,6 +153,8 @@ class Double(ServiceDouble):
 
     ``signature`` and ``fields`` are what the model reads; ``misbehave`` is "", "short" (too few rows),
     "lines" (values with line breaks), "die" (fails in mid-stream) or "hang". ``instead`` replaces streams.
+    With ``newest_only`` each issued token is another one, and calls of users need the newest; ``lifetime_s`` is
+    how long the service says that tokens live.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -162,12 +166,17 @@ class Double(ServiceDouble):
         self.misbehave = ""
         self.instead: dict[str, Callable[[Any, Any], Iterator[Any]]] = {}
         self.issued: list[Any] = []
+        self.newest_only = False
+        self.lifetime_s = 600.0
+        self.refused: list[str] = []
         self.capabilities = ["predict", "train"]
         self.server_time = datetime.datetime.now(datetime.UTC).isoformat()
 
-    def secure(self, certificate: bytes, key: bytes) -> str:
-        """Listen with TLS too, before the start; gives the address."""
-        credentials = grpc.ssl_server_credentials([(key, certificate)])
+    def secure(self, certificate: bytes, key: bytes, client_ca: bytes | None = None) -> str:
+        """Listen with TLS too, before the start, and ask for certificates of ``client_ca``; gives the address."""
+        credentials = grpc.ssl_server_credentials(
+            [(key, certificate)], root_certificates=client_ca, require_client_auth=client_ca is not None
+        )
         return f"localhost:{self._server.add_secure_port('127.0.0.1:0', credentials)}"
 
     def WhoAmI(self, request: Any, context: Any) -> Any:
@@ -186,11 +195,24 @@ class Double(ServiceDouble):
     def IssueToken(self, request: Any, context: Any) -> Any:
         from kepler.v1 import auth_pb2
 
-        self._begin("IssueToken", context)
+        super()._begin("IssueToken", context)
         self.issued.append(request)
-        return auth_pb2.IssueTokenResponse(token=f"user-{request.user}", expires_at=1.0)
+        token = f"user-{request.user}" + (f"-{len(self.issued)}" if self.newest_only else "")
+        return auth_pb2.IssueTokenResponse(token=token, expires_at=time.time() + self.lifetime_s)
+
+    def _begin(self, method: str, context: grpc.ServicerContext) -> None:
+        if not self.newest_only:
+            super()._begin(method, context)
+            return
+        sent = str(dict(context.invocation_metadata()).get("authorization"))
+        if not sent.startswith("Bearer user-") or not sent.endswith(f"-{len(self.issued)}"):
+            self.refused.append(method)
+            self._abort(Unauthenticated("The token has expired", fix="Run the search again"), context)
 
     def Predict(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        if "Predict" in self.instead:
+            yield from self.instead["Predict"](requests, context)
+            return
         if not self.signature and not self.misbehave:
             yield from super().Predict(requests, context)
             return
@@ -216,8 +238,6 @@ class Double(ServiceDouble):
             if self.misbehave == "hang":
                 context.add_callback(lambda: None)
                 while context.is_active():
-                    import time
-
                     time.sleep(0.05)
                 return
             values = render([[f"{row[0]}\n!" if self.misbehave == "lines" else f"{row[0]}!"] for row in rows])

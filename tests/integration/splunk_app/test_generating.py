@@ -197,8 +197,9 @@ def test_each_broken_part_is_named(service: Double, monkeypatch: pytest.MonkeyPa
     assert statuses() == "ok ok ok ok failed skipped skipped skipped"
     service.stop()
     assert statuses() == "ok ok failed skipped skipped skipped skipped skipped"
-    monkeypatch.setenv("KEPLER_ADDRESS", "no-such-host.invalid:1")
-    assert statuses() == "ok failed skipped skipped skipped skipped skipped skipped"
+    for name in ("no-such-host.invalid", "a" * 64 + ".invalid"):
+        monkeypatch.setenv("KEPLER_ADDRESS", f"{name}:1")
+        assert statuses() == "ok failed skipped skipped skipped skipped skipped skipped"
 
 
 def test_what_answers_may_be_something_else(monkeypatch: pytest.MonkeyPatch) -> None:

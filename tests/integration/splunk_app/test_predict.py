@@ -170,6 +170,11 @@ def test_a_service_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setenv("KEPLER_ADDRESS", "no-such-host.invalid:1")
     assert "'no-such-host.invalid'" in error_of(KeplerPredict(), PLAN, b"a\n1\n")
+    for name in ("a" * 64 + ".example.com", "a..example.com"):
+        monkeypatch.setenv("KEPLER_ADDRESS", f"{name}:1")
+        assert f"The name {name!r} of the Kepler service cannot be resolved" in error_of(
+            KeplerPredict(), PLAN, b"a\n1\n"
+        )
     monkeypatch.setenv("KEPLER_ADDRESS", "x y")
     assert "host:port" in error_of(KeplerPredict(), PLAN, b"a\n1\n")
 

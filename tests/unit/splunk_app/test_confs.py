@@ -126,8 +126,16 @@ def test_the_configuration_page_has_what_the_broker_reads(root: Path) -> None:
     tabs = config["pages"]["configuration"]["tabs"]
     fields = {item["field"]: item for item in tabs[0]["entity"]}
     assert tabs[0]["name"] == "service"
-    assert {"address", "ca_certificate", "token", "transfer", "test_connection"} == set(fields)
-    assert fields["token"]["encrypted"] is True
+    assert {
+        "address",
+        "ca_certificate",
+        "client_cert_file",
+        "client_key_file",
+        "token",
+        "transfer",
+        "test_connection",
+    } == set(fields)
+    assert [name for name, field in fields.items() if field.get("encrypted")] == ["token"]
     assert {"type": "loggingTab"} in tabs
     pattern = re.compile(fields["address"]["validators"][1]["pattern"])
     for good in ("kepler.example.com:8790", "127.0.0.1:8790", "[::1]:8790", "localhost"):

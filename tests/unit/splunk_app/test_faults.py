@@ -32,6 +32,21 @@ def untrusted(code: int, message: str) -> ssl.SSLCertVerificationError:
         (GRPCError(Status.UNIMPLEMENTED, ""), "InternalError", "older than this app"),
         (GRPCError(Status.DATA_LOSS, None), "InternalError", "an unknown error"),
         (GRPCError(Status.UNKNOWN, "Received :status"), "Unavailable", "is not a Kepler service"),
+        (
+            GRPCError(Status.UNAVAILABLE, "Cancelling all calls"),
+            "Unavailable",
+            "ended the call: Cancelling all",
+        ),
+        (
+            GRPCError(Status.CANCELLED, "Server shutdown"),
+            "Unavailable",
+            "kepler.example.com:8790 ended the call",
+        ),
+        (
+            UnicodeError("encoding with 'idna' codec failed (UnicodeError: label empty or too long)"),
+            "Unavailable",
+            "'kepler.example.com' of the Kepler service cannot be resolved",
+        ),
         (socket.gaierror(-2, "Name or service not known"), "Unavailable", "cannot be resolved"),
         (ConnectionRefusedError(111, "refused"), "Unavailable", "the connection is refused"),
         (OSError("Multiple exceptions: [Errno 111] Connect call failed"), "Unavailable", "is refused"),
@@ -65,6 +80,12 @@ def detailed(message: str, **detail: Any) -> SearchError:
     )
 
 
+def test_a_service_that_asks_for_a_certificate() -> None:
+    error = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert (_ssl.c:2580)")
+    error.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    assert "asks for a client certificate" in explain(error, WHERE).sentence
+
+
 def test_details_are_joined_once() -> None:
     found = detailed("Full", code="Overloaded", cause="The disk is full", fix="Free space", retry_after_s=3)
     assert (found.sentence, found.code, found.retry_after_s) == (
@@ -78,5 +99,6 @@ def test_details_are_joined_once() -> None:
 def test_our_own_errors_pass_and_others_are_not_hidden() -> None:
     own = SearchError("x.")
     assert explain(own, WHERE) is own
-    with pytest.raises(ZeroDivisionError):
-        explain(ZeroDivisionError(), WHERE)
+    for error in (ZeroDivisionError(), UnicodeError("'utf-8' codec can't encode")):
+        with pytest.raises(type(error)):
+            explain(error, WHERE)

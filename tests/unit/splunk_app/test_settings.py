@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ PEM = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("KEPLER_ADDRESS", "KEPLER_TOKEN", "KEPLER_CA_FILE", "KEPLER_TRANSFER", "SPLUNK_HOME"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("KEPLER_") or name == "SPLUNK_HOME"]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_without_environment_and_session_nothing_is_known() -> None:
 
 def test_certificates_are_text_or_files(tmp_path: Path) -> None:
     assert read_ca("") == ""
-    assert read_ca(PEM) == PEM.strip()
+    assert read_ca(f"  {PEM.strip()}  ") == PEM
     with refused("cannot be read", "No such file"):
         read_ca(str(tmp_path / "none.pem"))
     wrong = tmp_path / "wrong.pem"
@@ -103,6 +104,31 @@ def test_certificates_are_text_or_files(tmp_path: Path) -> None:
     wrong.write_bytes(b"\xff\xfe")
     with refused("not PEM text"):
         read_ca(str(wrong))
+
+
+def test_private_keys_never_become_part_of_an_authority(tmp_path: Path) -> None:
+    """Splunk's own server.pem holds certificate, key and chain; users are handed what is read here."""
+    key = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nsecret\n-----END ENCRYPTED PRIVATE KEY-----\n"
+    whole = f"Bag attributes\n{PEM}{key}subject=x\r\n{PEM}"
+    path = tmp_path / "server.pem"
+    path.write_text(whole)
+    for given in (whole, str(path)):
+        assert read_ca(given) == PEM + PEM
+    with refused("not valid PEM text"):
+        read_ca(key)
+    with refused("not valid PEM text"):
+        read_ca(PEM.replace("END", "MIDDLE"))
+    path.write_text(key)
+    with refused("holds no certificate"):
+        read_ca(str(path))
+
+
+def test_client_certificates_are_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEPLER_ADDRESS", "kepler:1")
+    monkeypatch.setenv("KEPLER_CLIENT_CERT_FILE", " /c.pem ")
+    monkeypatch.setenv("KEPLER_CLIENT_KEY_FILE", "/k.pem")
+    found = settings.load(search())
+    assert (found.cert_file, found.key_file) == ("/c.pem", "/k.pem")
 
 
 def test_transfer_comes_from_environment_then_local_then_default(

@@ -63,7 +63,14 @@ def _issue(request: dict[str, Any]) -> dict[str, Any]:
             "Denied",
         )
     installation = installation_settings(Splunkd(uri, system))
-    answer = {"address": installation.address, "ca_pem": installation.ca_pem, "token": "", "expires_at": 0.0}
+    answer = {
+        "address": installation.address,
+        "ca_pem": installation.ca_pem,
+        "cert_file": installation.cert_file,  # where the files lie: the key itself is never handed out
+        "key_file": installation.key_file,
+        "token": "",
+        "expires_at": 0.0,
+    }
     if installation.tls:
         answer.update(issue_token(installation, user, capabilities))
     logs.write("INFO", "broker.issued", user=user, capabilities=",".join(capabilities))
@@ -90,7 +97,22 @@ def installation_settings(splunkd: Splunkd) -> Settings:
             "Kepler for Splunk, Configuration.",
             "NotReady",
         )
-    return Settings(address, stored_token(splunkd), read_ca(str(content.get("ca_certificate") or "")))
+    return _settings(content, stored_token(splunkd))
+
+
+def _settings(content: dict[str, Any], token: str) -> Settings:
+    """Settings of the page's fields."""
+
+    def value(name: str) -> str:
+        return str(content.get(name) or "").strip()
+
+    return Settings(
+        value("address"),
+        token,
+        read_ca(value("ca_certificate")),
+        cert_file=value("client_cert_file"),
+        key_file=value("client_key_file"),
+    )
 
 
 def _first_content(answer: dict[str, Any]) -> dict[str, Any]:
@@ -173,5 +195,14 @@ def check_settings(uri: str, session_key: str, payload: dict[str, Any]) -> None:
             raise SearchError(
                 "The stored token cannot be read with your session. Enter it again.", "Denied"
             ) from error
-    ca_pem = read_ca(str(payload.get("ca_certificate") or ""))
-    test_connection(Settings(str(payload.get("address") or ""), token, ca_pem))
+    test_connection(_settings(payload, token))
+
+
+def refuse_keys(payload: dict[str, Any]) -> None:
+    """Raise `SearchError` when a private key was pasted: what the page saves is not encrypted."""
+    for name in ("ca_certificate", "client_cert_file", "client_key_file"):
+        if "PRIVATE KEY-----" in str(payload.get(name) or ""):
+            raise SearchError(
+                "A private key was pasted where only certificates and paths belong; nothing was saved. "
+                "Keep the key in a file that only the user that Splunk runs as may read."
+            )

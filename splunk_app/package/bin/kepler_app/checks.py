@@ -51,8 +51,8 @@ def _rest(rows: list[Row]) -> list[Row]:
 def _address(found: Settings) -> Row:
     try:
         addresses = sorted({str(item[4][0]) for item in socket.getaddrinfo(found.host, found.port)})
-    except OSError as error:
-        reason = f"{found.host!r} cannot be resolved: {error.strerror or error}"
+    except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name that DNS cannot hold
+        reason = f"{found.host!r} cannot be resolved: {getattr(error, 'strerror', None) or error}"
         return "address", FAIL, reason, f"Correct the DNS entry or the address. {_PAGE}"
     return "address", OK, f"{found.host} is {', '.join(addresses)}", ""
 
@@ -76,7 +76,7 @@ def _tls(found: Settings) -> Row:
     if not found.tls:
         return "tls", OK, "plaintext, because the service is on this machine", ""
     try:
-        context = tls_context(found.ca_pem)
+        context = tls_context(found)
         raw = socket.create_connection((found.host, found.port), TIMEOUT_S)
         with raw, context.wrap_socket(raw, server_hostname=found.host) as secure:
             certificate, protocol, version = (

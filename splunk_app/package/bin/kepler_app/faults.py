@@ -11,10 +11,12 @@ import ssl
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
+from kepler_app.connections import NoWelcome
 from kepler_app.errors import SearchError, full_stop
 from kepler_app.settings import Settings
 
 _HEALTH = "Check with '| keplerhealth'."
+_PAIR = "Set the files of certificate and key on the app's configuration page."
 _CODES = {
     Status.INVALID_ARGUMENT: "InvalidInput",
     Status.NOT_FOUND: "NotFound",
@@ -50,6 +52,13 @@ def _detail(error: GRPCError) -> tuple[str, str, str, float]:
 def _from_status(error: GRPCError, address: str) -> SearchError:
     code, cause, fix, retry_after_s = _detail(error)
     message = (error.message or "").strip()
+    if not code and message and error.status in (Status.UNAVAILABLE, Status.CANCELLED):
+        # Words of the gRPC library of a server that stops, or of a proxy; the service sends details with its own.
+        return SearchError(
+            f"Kepler service at {address} ended the call: {full_stop(message)} Run the search again; "
+            f"{_HEALTH[0].lower()}{_HEALTH[1:]}",
+            "Unavailable",
+        )
     if not code and (error.status is Status.UNKNOWN or not message):
         if error.status is Status.UNKNOWN:  # no gRPC server speaks like that
             return SearchError(f"What answers at {address} is not a Kepler service. {_HEALTH}", "Unavailable")
@@ -73,6 +82,8 @@ def _from_tls(error: ssl.SSLError, settings: Settings) -> SearchError:
         else:
             fix = "Set the CA certificate that signed it on the app's configuration page."
         return SearchError(f"{where} has a certificate that is not trusted: {reason}. {fix}", "Unavailable")
+    if "CERTIFICATE_REQUIRED" in str(getattr(error, "reason", "")):
+        return SearchError(f"{where} asks for a client certificate. {_PAIR}", "Unavailable")
     reason = re.sub(r"\s*\(_ssl\.c:\d+\)|\[SSL[^\]]*\]\s*", "", str(error)) or "unknown reason"
     return SearchError(
         f"{where} and this search head cannot agree on TLS: {full_stop(reason)} {_HEALTH}", "Unavailable"
@@ -88,7 +99,8 @@ def explain(error: BaseException, settings: Settings) -> SearchError:
         return _from_status(error, settings.address)
     if isinstance(error, ssl.SSLError):
         return _from_tls(error, settings)
-    if isinstance(error, socket.gaierror):
+    # A name with a part over 63 characters fails in the codec of such names, before anybody is asked.
+    if isinstance(error, socket.gaierror) or (isinstance(error, UnicodeError) and "idna" in str(error)):
         return SearchError(
             f"The name {settings.host!r} of the Kepler service cannot be resolved. Correct the address or the DNS entry.",
             "Unavailable",
@@ -97,6 +109,13 @@ def explain(error: BaseException, settings: Settings) -> SearchError:
         return SearchError(f"{where} does not answer: the connection is refused. {_HEALTH}", "Unavailable")
     if isinstance(error, (asyncio.TimeoutError, concurrent.futures.TimeoutError, TimeoutError)):
         return SearchError(f"{where} did not answer in time. {_HEALTH}", "TimedOut")
+    if isinstance(error, NoWelcome):
+        why = (
+            f"It may not accept the client certificate {settings.cert_file!r}; show one of an authority it knows."
+            if settings.cert_file
+            else f"It may ask for a client certificate. {_PAIR}"
+        )
+        return SearchError(f"{where} closed the connection after the TLS handshake. {why}", "Unavailable")
     if isinstance(error, (StreamTerminatedError, ProtocolError, ConnectionError, EOFError)):
         return SearchError(
             f"{where} broke the connection off. Run the search again; {_HEALTH[0].lower()}{_HEALTH[1:]}",

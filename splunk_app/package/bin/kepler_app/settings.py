@@ -1,22 +1,26 @@
 """Where the service is, how to trust it, and with what token.
 
-``KEPLER_ADDRESS`` (with ``KEPLER_TOKEN`` and ``KEPLER_CA_FILE``) overrides everything, and splunkd is then
-never called. Otherwise the app's token broker tells: see `kepler_app.tokens`.
+``KEPLER_ADDRESS`` (with ``KEPLER_TOKEN``, ``KEPLER_CA_FILE``, ``KEPLER_CLIENT_CERT_FILE`` and
+``KEPLER_CLIENT_KEY_FILE``) overrides everything, and splunkd is then never called. Otherwise the app's token broker tells: see `kepler_app.tokens`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 
 from kepler_app import paths
 from kepler_app.errors import SearchError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kepler_app.searchinfo import SearchInfo
 
 DEFAULT_PORT = 8790
 STANZA = "service"
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class Settings:
@@ -32,13 +36,34 @@ class Settings:
         Certificate authorities to trust, PEM text; empty for the system's own.
     source
         "environment" or "app", for keplerhealth.
+    cert_file, key_file
+        PEM files on this machine with the certificate to show and its key, where the service asks for one (mTLS).
+    expires_at
+        When the token ends, seconds since the epoch; 0 when it does not or nobody knows.
+    renew
+        Gives settings with a new token; None where there is nobody to ask.
     """
 
-    def __init__(self, address: str, token: str = "", ca_pem: str = "", source: str = "app") -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str = "",
+        ca_pem: str = "",
+        source: str = "app",
+        *,
+        cert_file: str = "",
+        key_file: str = "",
+        expires_at: float = 0.0,
+        renew: Callable[[], Settings] | None = None,
+    ) -> None:
         self.host, self.port = split_address(address)
         self.token = token
         self.ca_pem = ca_pem
         self.source = source
+        self.cert_file = cert_file
+        self.key_file = key_file
+        self.expires_at = expires_at
+        self.renew = renew
 
     @property
     def address(self) -> str:
@@ -91,11 +116,21 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _certificates(text: str) -> str:
+    """The certificates in ``text`` and nothing else: files like server.pem hold a private key as well."""
+    return "".join(f"{block}\n" for block in _CERTIFICATE.findall(text))
+
+
 def read_ca(ca: str) -> str:
-    """PEM text of ``ca``, which is PEM text itself or the path of a file."""
+    """PEM text of ``ca``, which is PEM text itself or the path of a file: its certificates only."""
     ca = ca.strip()
-    if not ca or "-----BEGIN" in ca:
-        return ca
+    if not ca:
+        return ""
+    if "-----BEGIN" in ca:
+        found = _certificates(ca)
+        if not found:
+            raise SearchError("The CA certificate is not valid PEM text. Paste the whole certificate again.")
+        return found
     try:
         with open(ca, encoding="ascii") as file:
             text = file.read()
@@ -104,11 +139,12 @@ def read_ca(ca: str) -> str:
             f"The CA certificate file {ca!r} cannot be read ({getattr(error, 'strerror', None) or 'it is not PEM text'}). "
             "Correct the path or paste the certificate."
         ) from error
-    if "-----BEGIN CERTIFICATE-----" not in text:
+    found = _certificates(text)
+    if not found:
         raise SearchError(
             f"The file {ca!r} holds no certificate in PEM form. Give the service's CA certificate."
         )
-    return text
+    return found
 
 
 def from_environment() -> Settings | None:
@@ -116,8 +152,18 @@ def from_environment() -> Settings | None:
     address = os.environ.get("KEPLER_ADDRESS", "").strip()
     if not address:
         return None
-    ca_pem = read_ca(os.environ.get("KEPLER_CA_FILE", ""))
-    return Settings(address, os.environ.get("KEPLER_TOKEN", "").strip(), ca_pem, source="environment")
+
+    def value(name: str) -> str:
+        return os.environ.get(name, "").strip()
+
+    return Settings(
+        address,
+        value("KEPLER_TOKEN"),
+        read_ca(value("KEPLER_CA_FILE")),
+        source="environment",
+        cert_file=value("KEPLER_CLIENT_CERT_FILE"),
+        key_file=value("KEPLER_CLIENT_KEY_FILE"),
+    )
 
 
 def load(info: SearchInfo) -> Settings:

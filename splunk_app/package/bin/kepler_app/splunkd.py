@@ -27,14 +27,22 @@ class Refused(SearchError):
 
 def _context(host: str) -> ssl.SSLContext:
     """On loopback the peer is this machine's splunkd, whose stock certificate names no host; elsewhere verify."""
-    root = os.path.join(paths.splunk_home(), "etc", "auth", "cacert.pem")
-    context = ssl.create_default_context(
-        cafile=root if paths.splunk_home() and os.path.isfile(root) else None
-    )
     if is_loopback(host):
+        context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return context
+        return context
+    root = os.path.join(paths.splunk_home(), "etc", "auth", "cacert.pem")
+    try:
+        return ssl.create_default_context(
+            cafile=root if paths.splunk_home() and os.path.isfile(root) else None
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise SearchError(
+            f"Splunk's own CA certificate {root!r} cannot be read or is not PEM text. "
+            "Restore the file, or ask a Splunk administrator to.",
+            "Unavailable",
+        ) from error
 
 
 class Splunkd:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from grpclib.client import StreamStreamMethod, StreamUnaryMethod, UnaryStreamMethod
-from grpclib.exceptions import StreamTerminatedError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from kepler.v1 import jobs_pb2, prediction_pb2, training_pb2
 from kepler_app.client import CALL_TIMEOUT_S, CONNECT_TIMEOUT_S, Client
@@ -17,6 +18,7 @@ from kepler_app.rows import Appender, Slice, fragments
 T = TypeVar("T")
 IN_FLIGHT = 4  # slices sent and not answered: enough to keep both sides busy, some 6 MB
 CHUNK_TIMEOUT_S = 600.0
+OPEN_TIMEOUT_S = 60.0
 QUEUED_SLICES = 8
 _ABANDON_TIMEOUT_S = 2.0
 
@@ -26,8 +28,19 @@ class _Stream(Generic[T]):
 
     def __init__(self, client: Client, method: Any) -> None:
         self.client = client
-        self._stream = method.open(metadata=client.metadata)
+        self._method = method
+        self._stream: Any = None
         self._open = False
+
+    def _opened(self, work: Callable[[], Any], timeout_s: float) -> Any:
+        """Run ``work``, which opens the stream; on another one when the service did nothing with the first."""
+
+        def attempt() -> Any:
+            self._open = False
+            self._stream = self._method.open(metadata=self.client.bearer.metadata())
+            return self.client.run(self._guarded(work()), timeout_s)
+
+        return self.client.insist(attempt)
 
     async def _start(self) -> None:
         await asyncio.wait_for(self.client.channel.__connect__(), CONNECT_TIMEOUT_S)
@@ -69,6 +82,49 @@ class _Stream(Generic[T]):
             await self._stream.__aexit__(None, None, None)
 
 
+class Chunk:
+    """The slices of one chunk. What was answered stays so when the rest has to go over another stream.
+
+    Parameters
+    ----------
+    slices
+        In order; taken one by one.
+    appender
+        Joins the new columns to their records.
+    """
+
+    def __init__(self, slices: Iterable[Slice], appender: Appender) -> None:
+        self._slices = iter(slices)
+        self._appender = appender
+        self._unanswered: deque[Slice] = deque()
+        self.parts: list[bytes] = []  # records with the new columns, one part per slice
+
+    def unsent(self) -> Iterator[Slice]:
+        """Slices for a new stream: those that an earlier one did not answer, then the others."""
+        yield from tuple(self._unanswered)
+        for slice_ in self._slices:
+            self._unanswered.append(slice_)
+            yield slice_
+
+    def answer(self, scored: prediction_pb2.Scored) -> None:
+        """Join the answer to the oldest slice that waits for one."""
+        slice_ = self._unanswered[0]
+        if scored.rows != len(slice_.records):
+            raise SearchError(
+                f"The service read {scored.rows:,} rows where {len(slice_.records):,} were sent; "
+                "a row holds a stray quote or carriage return.",
+                "InternalError",
+            )
+        new = fragments(scored.values, len(slice_.records), scored.one_line_per_row)
+        self.parts.append(self._appender.append(slice_, new))
+        self._unanswered.popleft()
+
+
+def ended_idle(error: SearchError) -> bool:
+    """Whether the service, and no clock of ours, ended a stream on which nothing came for too long."""
+    return error.code == "TimedOut" and isinstance(error.__cause__, GRPCError)
+
+
 class PredictStream(_Stream[prediction_pb2.PredictResponse]):
     """Slices up, new columns back, in order."""
 
@@ -90,21 +146,21 @@ class PredictStream(_Stream[prediction_pb2.PredictResponse]):
             await self._stream.send_message(prediction_pb2.PredictRequest(open=request))
             return (await self._receive()).opened
 
-        opened: prediction_pb2.PredictOpened = self.client.run(self._guarded(work()), 60)
+        opened: prediction_pb2.PredictOpened = self._opened(work, OPEN_TIMEOUT_S)
         self.notices.extend(opened.notices)
         return opened
 
-    def score(self, slices: Iterable[Slice], appender: Appender) -> list[bytes]:
-        """Records of ``slices`` with the new columns, one part per slice; slices are sent while others return."""
-        return self.client.run(self._guarded(self._score(slices, appender)), CHUNK_TIMEOUT_S)  # type: ignore[no-any-return]
+    def score(self, chunk: Chunk) -> None:
+        """Score what is unanswered of ``chunk``; slices are sent while others return."""
+        self.client.run(self._guarded(self._score(chunk)), CHUNK_TIMEOUT_S)
 
-    async def _score(self, slices: Iterable[Slice], appender: Appender) -> list[bytes]:
+    async def _score(self, chunk: Chunk) -> None:
         sent: asyncio.Queue[Slice | None] = asyncio.Queue()
         room = asyncio.Semaphore(IN_FLIGHT)
 
         async def send() -> None:
             try:
-                for slice_ in slices:
+                for slice_ in chunk.unsent():
                     await room.acquire()
                     sent.put_nowait(slice_)
                     await self._stream.send_message(prediction_pb2.PredictRequest(rows=slice_.raw))
@@ -112,7 +168,6 @@ class PredictStream(_Stream[prediction_pb2.PredictResponse]):
                 sent.put_nowait(None)
 
         sender = asyncio.ensure_future(send())
-        parts: list[bytes] = []
         try:
             while True:
                 slice_ = await sent.get()
@@ -120,19 +175,11 @@ class PredictStream(_Stream[prediction_pb2.PredictResponse]):
                     break
                 scored = (await self._receive()).scored
                 room.release()
-                if scored.rows != len(slice_.records):
-                    raise SearchError(
-                        f"The service read {scored.rows:,} rows where {len(slice_.records):,} were sent; "
-                        "a row holds a stray quote or carriage return.",
-                        "InternalError",
-                    )
-                new = fragments(scored.values, len(slice_.records), scored.one_line_per_row)
-                parts.append(appender.append(slice_, new))
+                chunk.answer(scored)
                 self.notices.extend(scored.notices)
             await sender
         finally:
             sender.cancel()
-        return parts
 
     def finish(self) -> None:
         """End the stream in good order."""
@@ -173,7 +220,7 @@ class TrainUpload(_Stream[training_pb2.TrainResponse]):
             self._sender = asyncio.ensure_future(self._send())
             return accepted
 
-        return self.client.run(self._guarded(work()), 60)  # type: ignore[no-any-return]
+        return self._opened(work, OPEN_TIMEOUT_S)  # type: ignore[no-any-return]
 
     async def _send(self) -> None:
         assert self._queue is not None
@@ -190,7 +237,8 @@ class TrainUpload(_Stream[training_pb2.TrainResponse]):
         assert self._sender is not None
         put = asyncio.ensure_future(self._queue.put(raw))
         await asyncio.wait({put, self._sender}, return_when=asyncio.FIRST_COMPLETED)
-        if self._sender.done() and raw is not None:
+        # A full queue nobody empties any more would hold even the mark of its end for ever.
+        if self._sender.done() and (raw is not None or not put.done()):
             put.cancel()
             self._sender.result()
         await put
@@ -236,21 +284,22 @@ class _Replies(_Stream[T]):
         self._request = request
 
     async def _next(self) -> T | None:
-        if not self._open:
-            await self._start_with_request()
         message = await self._stream.recv_message()
         if message is None:
             await self._finish()
         return message  # type: ignore[no-any-return]
 
-    async def _start_with_request(self) -> None:
+    async def _first(self) -> T | None:
         await asyncio.wait_for(self.client.channel.__connect__(), CONNECT_TIMEOUT_S)
         await self._stream.__aenter__()
         self._open = True
         await self._stream.send_message(self._request, end=True)
+        return await self._next()
 
     def next(self, timeout_s: float) -> T | None:
         """Next reply; None at the end."""
+        if not self._open:
+            return self._opened(self._first, timeout_s)  # type: ignore[no-any-return]
         return self.client.run(self._guarded(self._next()), timeout_s)  # type: ignore[no-any-return]
 
     def cancel(self) -> None:
@@ -296,7 +345,7 @@ class ScoreUpload(_Stream[prediction_pb2.ScoreResponse]):
             await self._start()
             await self._stream.send_message(prediction_pb2.ScoreRequest(open=request))
 
-        self.client.run(self._guarded(work()), 60)
+        self._opened(work, OPEN_TIMEOUT_S)
 
     def send(self, raw: bytes) -> None:
         work = self._stream.send_message(prediction_pb2.ScoreRequest(rows=raw))

@@ -24,8 +24,15 @@ def ask(info: SearchInfo) -> Settings:
         answer = Splunkd(info.splunkd_uri, info.session_key).post(BROKER)
     except Refused as error:
         raise _explain(error) from error
+    expires_at = answer.get("expires_at")
     return Settings(
-        str(answer.get("address", "")), str(answer.get("token", "")), str(answer.get("ca_pem", ""))
+        str(answer.get("address", "")),
+        str(answer.get("token", "")),
+        str(answer.get("ca_pem", "")),
+        cert_file=str(answer.get("cert_file", "")),
+        key_file=str(answer.get("key_file", "")),
+        expires_at=float(expires_at) if isinstance(expires_at, (int, float)) else 0.0,
+        renew=lambda: ask(info),
     )
 
 

@@ -13,9 +13,13 @@ from kepler_app.session import ServiceCommand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
+    from kepler_app.rows import Slice
     from kepler_app.streams import PredictStream
+
+_REOPENINGS = 2  # of one chunk: a service that ends stream after stream is not idle but broken
 
 
 class KeplerPredict(ServiceCommand):
@@ -31,6 +35,8 @@ class KeplerPredict(ServiceCommand):
         self._stream: PredictStream | None = None
         self._appender = Appender([], [])
         self._model = ""
+        self._signature = ""
+        self._reopened = 0
         self._rows = 0
 
     def getinfo(self, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -50,25 +56,69 @@ class KeplerPredict(ServiceCommand):
             return Reply()
         if columns != self._columns or self._stream is None:
             self._open(columns)
-        assert self._stream is not None
         began = time.monotonic()
-        parts = self._stream.score(cut(body, start, len(columns)), self._appender)
+        parts = self._score(cut(body, start, len(columns)))
         self.timed("score", began)
-        self.say_notices(self._stream.notices)
-        self._stream.notices.clear()
         self._rows += sum(part.count(b"\n") for part in parts)
         self._end(finished)
         return Reply([self._appender.header, *parts])
 
+    def _score(self, slices: Iterable[Slice]) -> list[bytes]:
+        """Records of ``slices`` with the model's columns, over a new stream if the service ended the last one.
+
+        It does when nothing came for minutes: indexers are quiet, or the commands before this one are slow.
+        """
+        from kepler_app.streams import Chunk, ended_idle
+
+        chunk = Chunk(slices, self._appender)
+        for left in range(_REOPENINGS, -1, -1):
+            assert self._stream is not None
+            try:
+                self._stream.score(chunk)
+                break
+            except SearchError as error:
+                if not left or not ended_idle(error):
+                    raise
+            self._reopen()
+        self._say_notices_of_stream()
+        return chunk.parts
+
+    def _reopen(self) -> None:
+        """Another stream for the same version, the same columns and the same answers."""
+        self._say_notices_of_stream()
+        opened = self._open_stream(self.client, self._columns, self._signature)
+        if opened.signature_changed or list(opened.output_columns) != self._appender.new:
+            raise SearchError(
+                f"The model {self._model!r} changed while the search ran. Run the search again.", "Conflict"
+            )
+        self._reopened += 1
+        self.note(reopened=self._reopened)
+
+    def _say_notices_of_stream(self) -> None:
+        assert self._stream is not None
+        self.say_notices(self._stream.notices)
+        self._stream.notices.clear()
+
     def _end(self, finished: bool) -> None:
         if finished and self._stream is not None:
-            self._stream.finish()
+            self._finish_stream()
             self.note(rows=self._rows)
+
+    def _finish_stream(self) -> None:
+        """End the stream; all of its rows are answered, so one that the service ended before us is fine, too."""
+        from kepler_app.streams import ended_idle
+
+        assert self._stream is not None
+        try:
+            self._stream.finish()
+        except SearchError as error:
+            if not ended_idle(error):
+                raise
 
     def _open(self, columns: list[str]) -> None:
         """Open the stream for rows of ``columns``; the version, once resolved, stays for the search."""
         if self._stream is not None:
-            self._stream.finish()
+            self._finish_stream()
         client = self.client
         began = time.monotonic()
         known = self._known.signature if self._known else ""
@@ -87,7 +137,7 @@ class KeplerPredict(ServiceCommand):
         elif not known and settings.transfer() == "auto":
             self._remember(opened)
         self._columns = columns
-        self._model = opened.model
+        self._model, self._signature = opened.model, opened.signature
         self._appender = Appender(columns, opened.output_columns)
         self.note(model=opened.model)
         self.timed("open", began)
