@@ -55,7 +55,7 @@ class KeplerService:
             Check(
                 "registry",
                 parts.models.ready,
-                "model registry" if parts.models.ready else "is being prepared",
+                "model registry" if parts.models.ready else parts.models.failure or "is being prepared",
             ),
             self._job_check(parts),
             Check("disk", free >= reserve, f"{free // 2**20} MB free, {reserve // 2**20} MB reserved"),

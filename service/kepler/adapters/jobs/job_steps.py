@@ -19,7 +19,7 @@ from kepler.adapters.jobs.job_folders import JobFolders
 from kepler.adapters.jobs.job_records import JobRecords, JobRow
 from kepler.adapters.jobs.job_settings import JobSettings
 from kepler.adapters.jobs.process_worker import read_outcome
-from kepler.core.errors import KeplerError
+from kepler.core.errors import Cancelled, KeplerError, NotReady
 from kepler.core.jobs import Failure, JobRecord, JobState
 from kepler.core.training import TrainOutcome, TrainSpec
 from kepler.ports.jobs import TrainWorker
@@ -32,6 +32,7 @@ OnFinal = Callable[[JobRecord], None]
 _PROGRESS_INTERVAL_S = 0.3
 _CANCEL_LOOK_S = 1.0
 _REGISTER_TRIES = 3
+_PREPARING_S = 900.0
 _TRAINING_SHARE = 0.95  # of the progress; the rest is registering
 
 
@@ -200,13 +201,21 @@ class TrainSteps:
 
     def _register(self, spec: TrainSpec, trained: TrainOutcome, draft: Path) -> str:
         tries = 0
+        preparing_until = time.monotonic() + _PREPARING_S
         while True:
             try:
                 return self._models.register(spec, trained, draft).full_name
             except KeplerError as error:
-                tries += 1
-                if not error.retryable or tries == _REGISTER_TRIES:
-                    raise
+                # A registry that is being made or migrated takes its time; the trained model can wait.
+                preparing = isinstance(error, NotReady) and error.retry_after_s > 0
+                if preparing and time.monotonic() < preparing_until:
+                    row = self._records.row(spec.job_id)
+                    if row is None or row.cancel_requested:
+                        raise Cancelled("The job was cancelled") from error
+                else:
+                    tries += 1
+                    if not error.retryable or tries == _REGISTER_TRIES:
+                        raise
                 if self._changes.wait_stopped(min(error.retry_after_s or 0.5 * tries, 30.0)):
                     raise Stopped from error
 

@@ -100,10 +100,11 @@ def migrate_here(url: str) -> None:
 
             if engine.dialect.name == "postgresql":
                 lock.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _INIT_LOCK})
-            if utils._is_empty_database(engine):
+            present = utils._get_schema_version(engine)
+            if present is None and not sa.inspect(engine).has_table("experiments"):
+                # MLflow asks whether the database is empty; ours may hold the tables of the jobs already.
                 utils._initialize_tables(engine)
                 return
-            present = utils._get_schema_version(engine)
             if present is None or present == utils._get_latest_schema_revision():
                 return
             try:

@@ -27,6 +27,8 @@ QUIET = (
     "urllib3",
     "httpx",
 )
+# At their most talkative these write whatever passes through them: values of rows, users, credentials.
+NEVER_TALKATIVE = ("sqlalchemy",)
 
 
 class LogSetup:
@@ -96,7 +98,8 @@ def configure_logging(
     root.handlers[:] = handlers
     root.setLevel(level.upper())
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+        talkative = level == "debug" and name not in NEVER_TALKATIVE
+        logging.getLogger(name).setLevel(logging.DEBUG if talkative else logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from kepler.adapters.jobs.job_folders import JobFolders, write_text
 from kepler.adapters.jobs.job_records import JobRecords, open_engine
 from kepler.adapters.jobs.job_settings import JobSettings
 from kepler.adapters.jobs.job_steps import TrainSteps
-from kepler.core.errors import InvalidInput, Overloaded, Unavailable
+from kepler.core.errors import InvalidInput, NotReady, Overloaded, Unavailable
 from kepler.core.jobs import Failure, JobRecord, JobState, Notice
 from kepler.core.training import TrainOutcome, TrainSpec
 from kepler.ports.jobs import OnProgress
@@ -238,6 +239,32 @@ def test_a_store_that_stays_busy_fails_the_job(bench: Bench) -> None:
     record = bench.all()
     assert record.failure == Failure("Unavailable", "busy")
     assert bench.models.calls == 3
+
+
+def test_a_store_that_is_being_prepared_is_waited_for(bench: Bench) -> None:
+    bench.models.errors = [NotReady("being prepared", retry_after_s=0.001)] * 7
+    assert bench.all().state is JobState.SUCCEEDED
+    assert bench.models.calls == 8
+
+
+def test_a_store_that_could_not_be_prepared_fails_the_job(bench: Bench) -> None:
+    bench.models.errors = [NotReady("could not be prepared")]
+    assert bench.all().failure == Failure("NotReady", "could not be prepared")
+
+
+def test_a_job_can_be_cancelled_while_the_store_is_being_prepared(bench: Bench) -> None:
+    bench.models.errors = [NotReady("being prepared", retry_after_s=0.001)] * 3
+    outcome = bench.steps.run_worker("a")
+    asked = bench.models.register
+
+    def register(*parts: Any) -> Any:
+        bench.records.request_cancel("a")
+        return asked(*parts)
+
+    bench.models.register = register  # type: ignore[method-assign]
+    registered = bench.steps.register("a", outcome)
+    assert bench.steps.finish("a", outcome, registered) == "cancelled"
+    assert bench.models.calls == 1
 
 
 def test_stopping_while_a_store_is_busy_leaves_the_job(bench: Bench) -> None:

@@ -77,8 +77,10 @@ def test_quiet_libraries_and_levels(stream: io.StringIO) -> None:
     assert "not" not in stream.getvalue()
     setup = configure_logging(level="debug", stream=stream)
     logging.getLogger("uvicorn.error").info("and this")
+    logging.getLogger("sqlalchemy.engine.Engine").info("parameters with rows")
     setup.close()
     assert "and this" in stream.getvalue()
+    assert "with rows" not in stream.getvalue()
 
 
 def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
