@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fakes.splunkd.interpreters import InterpreterMissing, find_python
 from support.running_service import RunningService, running
 

@@ -22,7 +22,9 @@ def main() -> int:
         bad += [
             f"{name} links to {target}, which is not there"
             for target in _LINK.findall(text)
-            if "://" not in target and not target.startswith("mailto:") and not (page.parent / target).exists()
+            if "://" not in target
+            and not target.startswith("mailto:")
+            and not (page.parent / target).exists()
         ]
         bad += [
             f"{name} names `make {verb}`, which is no verb"

@@ -17,12 +17,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
 
-from fakes.splunkd import SearchResult, Splunkd, has_python  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.markup import escape  # noqa: E402
 from rich.table import Table  # noqa: E402
-from simulate_machines import simulate  # noqa: E402
 from sklearn import datasets  # noqa: E402
+
+from fakes.splunkd import SearchResult, Splunkd, has_python  # noqa: E402
+from simulate_machines import simulate  # noqa: E402
 from support.running_service import RunningService, running  # noqa: E402
 
 console = Console(width=min(shutil.get_terminal_size((120, 40)).columns, 160))
@@ -52,7 +53,10 @@ STEPS = (
         "test_size=0.3 output=summary",
     ),
     ("Production stays on version 1.", "| keplerversion promote app:failure@1 to=prod"),
-    ("Real data: Fisher's iris, clustered.", "| inputlookup iris.csv | keplertrain KMeans sepal* petal* k=3 | head 3"),
+    (
+        "Real data: Fisher's iris, clustered.",
+        "| inputlookup iris.csv | keplertrain KMeans sepal* petal* k=3 | head 3",
+    ),
     (
         "Real data: diabetes progression, with the figures of five folds.",
         "| inputlookup diabetes.csv | keplertrain Ridge progression from * kfold_cv=5 output=summary",
@@ -69,7 +73,9 @@ def bundled() -> dict[str, str]:
     labels = [str(iris.target_names[number]) for number in iris.target]
     diabetes = datasets.load_diabetes(scaled=False)
     return {
-        "iris.csv": _csv([*names, "species"], [[*x, y] for x, y in zip(iris.data.tolist(), labels, strict=True)]),
+        "iris.csv": _csv(
+            [*names, "species"], [[*x, y] for x, y in zip(iris.data.tolist(), labels, strict=True)]
+        ),
         "diabetes.csv": _csv(
             [*diabetes.feature_names, "progression"],
             [[*x, y] for x, y in zip(diabetes.data.tolist(), diabetes.target.tolist(), strict=True)],
@@ -134,7 +140,10 @@ def main() -> int:
     python = "3.9" if has_python("3.9") else None
     note = "" if python else " (CPython 3.9 is not here: the commands run under this Python)"
     console.print(f"[dim]Starting a service on a temporary home and a splunkd stand-in{note} ...[/]")
-    with tempfile.TemporaryDirectory(prefix="kepler-demo-") as folder, running(Path(folder) / "home") as service:
+    with (
+        tempfile.TemporaryDirectory(prefix="kepler-demo-") as folder,
+        running(Path(folder) / "home") as service,
+    ):
         return run(service, python)
 
 

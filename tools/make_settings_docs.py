@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kepler.settings import CLIENT_VARIABLES, Settings, setting_keys, variable
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
+
+from kepler.settings import CLIENT_VARIABLES, Settings, setting_keys, variable
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "settings.md"

@@ -32,7 +32,13 @@ def simulate(rows: int = 6_000, seed: int = 7) -> str:
     process = air + rng.normal(10, 1, rows) + (power_w - 6_300) / 4_000
     vibration = 1.5 + 0.006 * wear + 0.0015 * (speed - 1_540) + rng.gamma(2.0, 0.3, rows)
     quality = np.select([product == "L", product == "M"], [0.4, 0.0], -0.4)
-    risk = -5.9 + quality + 0.0003 * wear * torque + 0.5 * np.maximum(0, process - air - 10) + 0.55 * (vibration - 2)
+    risk = (
+        -5.9
+        + quality
+        + 0.0003 * wear * torque
+        + 0.5 * np.maximum(0, process - air - 10)
+        + 0.55 * (vibration - 2)
+    )
     failure = (rng.random(rows) < 1 / (1 + np.exp(-risk))).astype(int)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

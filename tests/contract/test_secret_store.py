@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fakes.secret_store import InMemorySecretStore
 from kepler.adapters.secrets.keys import KeyFile
 from kepler.adapters.secrets.store import FileSecretStore

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import splunklib.client as client
+from splunklib.binding import HTTPError
+
 from fakes.splunkd import Splunkd, has_python
 from fakes.splunkd.persistent import has_capabilities
-from splunklib.binding import HTTPError
 
 APP = Path(__file__).parents[1] / "data" / "standin_app"
 

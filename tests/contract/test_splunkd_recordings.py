@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+
 from fakes.splunkd.chunked import HEADER, SearchInfo, execute, frame
 from fakes.splunkd.spl import split_pipeline
 from fakes.splunkd.table import from_csv, quote, to_csv

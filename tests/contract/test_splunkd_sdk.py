@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import splunklib.client as client
 import splunklib.results as results
-from fakes.splunkd import Splunkd
 from splunklib.binding import AuthenticationError, HTTPError
+
+from fakes.splunkd import Splunkd
 
 APP = Path(__file__).parents[1] / "data" / "standin_app"
 

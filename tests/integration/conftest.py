@@ -8,11 +8,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from support.running_service import RunningService, running
 
 from kepler.adapters.security.home import HomeSecurity
 from kepler.adapters.security.tls import DevelopmentCertificates, make_self_signed
 from kepler.bootstrap import SystemClock
+from support.running_service import RunningService, running
 
 
 @dataclass

@@ -15,7 +15,9 @@ from kepler.adapters.grpc.calls import CAPABILITIES
 from kepler.bootstrap import SERVICES
 from kepler.v1 import training_pb2, training_pb2_grpc
 
-METHODS = [(f"/{service.full_name}/{method.name}", method) for service in SERVICES for method in service.methods]
+METHODS = [
+    (f"/{service.full_name}/{method.name}", method) for service in SERVICES for method in service.methods
+]
 PATHS = [path for path, _ in METHODS]
 
 

@@ -20,9 +20,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import fakes.jobs.service_like as service_like
 import psutil
 import pytest
+
+import fakes.jobs.service_like as service_like
 
 TESTS = Path(service_like.__file__).parents[2]
 

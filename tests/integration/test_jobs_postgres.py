@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fakes.postgres import fresh_database, running_postgres
 from integration.jobs_support import ended, running, spec
 from integration.test_jobs_crash import survives

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from integration.jobs_support import LIMITS, ended, running, spec
 from kepler.adapters.jobs.dbos_jobs import DbosJobRunner, JobSettings
 from kepler.core.errors import InvalidInput, NotReady, Overloaded, Unavailable

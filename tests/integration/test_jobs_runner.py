@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from integration.jobs_support import LIMITS, ended, running, spec
 from kepler.adapters.jobs.dbos_jobs import DbosJobRunner
 from kepler.adapters.jobs.limits import MIB

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from integration.jobs_support import COMMAND, LIMITS, ignore, in_folder, never
 from kepler.adapters.jobs.limits import MIB, WorkerLimits
 from kepler.adapters.jobs.process_worker import LOG_BYTES, ProcessTrainWorker

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kepler.core.errors import InvalidInput, NotFound
 from kepler.settings import Settings, load_settings, setting_keys, variable
 from kepler.settings_sections import is_loopback, split_address

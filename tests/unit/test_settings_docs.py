@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from kepler.settings import CLIENT_VARIABLES, Settings, load_settings, setting_keys
 
 EXAMPLE = re.compile(r"```toml\n(# kepler\.toml\n.*?)```", re.DOTALL)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import structlog
+
 from fakes.jobs.once_models import OnceModels
 from kepler.adapters.jobs.dbos_jobs import DbosJobRunner, JobSettings
 from kepler.adapters.jobs.process_worker import ProcessTrainWorker

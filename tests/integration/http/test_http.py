@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from fakes.clock import FakeClock
 from fakes.secret_store import InMemorySecretStore
 from kepler.adapters.http import server as server_module

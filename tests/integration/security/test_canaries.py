@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
+
 from fakes.clock import FakeClock
 from kepler.adapters.http.app import create_app
 from kepler.adapters.http.server import HttpServer

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.clock import FakeClock
-from fakes.secret_store import InMemorySecretStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fakes.clock import FakeClock
+from fakes.secret_store import InMemorySecretStore
 from kepler.adapters.security.audit import HashChainAuditLog
 from kepler.core.errors import Conflict
 

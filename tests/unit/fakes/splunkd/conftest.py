@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fakes.splunkd import Splunkd
 
 APP = Path(__file__).parents[3] / "data" / "standin_app"

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from fakes.splunkd import InterpreterMissing, Splunkd, find_python, has_python
 from fakes.splunkd.__main__ import main
 from fakes.splunkd.apps import app_name

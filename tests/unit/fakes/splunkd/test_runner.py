@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+
 from fakes.splunkd import Splunkd, has_python
 
 MakeSplunkd = Callable[..., Splunkd]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fakes.splunkd import SearchResult, SplSyntaxError, Splunkd
 from fakes.splunkd.spl import split_pipeline, split_words
 

@@ -6,6 +6,9 @@ import csv
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fakes.splunkd.table import (
     Table,
     concat,
@@ -18,8 +21,6 @@ from fakes.splunkd.table import (
     text,
     to_csv,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 # Surrogates cannot travel as UTF-8; NUL is refused by older csv modules.
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=8)
