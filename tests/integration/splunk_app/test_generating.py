@@ -40,7 +40,7 @@ def full(service: Double) -> Double:
         ]
     states = (jobs_pb2.Job.SUCCEEDED, jobs_pb2.Job.RUNNING, jobs_pb2.Job.FAILED)
     for number, state in enumerate(states):
-        error = "It broke." if state == jobs_pb2.Job.FAILED else ""
+        error = "It broke; see `kepler jobs list`." if state == jobs_pb2.Job.FAILED else ""
         service.jobs[f"j{number}"] = jobs_pb2.Job(id=f"j{number}", state=state, error=error, created_at=1)
     return service
 
@@ -104,7 +104,7 @@ def test_jobs(full: Double) -> None:
     assert [row["job_id"] for row in rows_of(KeplerJobs())] == ["j2", "j1", "j0"]
     assert [row["job_id"] for row in rows_of(KeplerJobs(), "list", "count=1")] == ["j2"]
     [failed] = rows_of(KeplerJobs(), "state=failed")
-    assert (failed["state"], failed["message"]) == ("failed", "It broke.")
+    assert (failed["state"], failed["message"]) == ("failed", "It broke; see `keplerjobs list`.")
     assert rows_of(KeplerJobs(), "status", "j1")[0]["state"] == "running"
     assert rows_of(KeplerJobs(), "wait", "j0")[0]["state"] == "succeeded"
     assert rows_of(KeplerJobs(), "cancel", "j1")[0]["state"] == "cancelled"

@@ -5,11 +5,18 @@ from __future__ import annotations
 import signal
 import subprocess
 import tarfile
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import fakes.service_double
+from integration.splunk_app.rest import Splunkd
 from integration.splunk_app.talk import LAST, MORE, Double, Process, cells, getinfo, records
+from kepler.client.constants import SERVER_OPTIONS
+from kepler.core.errors import TimedOut
+from kepler.v1 import prediction_pb2
 from kepler_app import VERSION
 from unit.splunk_app.test_confs import COMMANDS
 
@@ -98,6 +105,63 @@ def test_sigterm_and_a_closed_output_end_quietly(splunk_python: str, built_app: 
             assert command.child.stdout is not None
             assert command.child.stderr is not None
             assert command.child.stdout.read() + command.child.stderr.read() == b""
+
+
+def test_a_service_that_sends_connections_away_ends_no_search(
+    splunk_python: str, built_app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the grpclib and h2 of the app, under its Pythons; in detail in test_goaway.py."""
+    table = {**dict(SERVER_OPTIONS), "grpc.max_connection_age_ms": 300}
+    table["grpc.max_connection_age_grace_ms"] = 60_000
+    monkeypatch.setattr(fakes.service_double, "SERVER_OPTIONS", tuple(table.items()))
+    plans = {
+        "keplerpredict": ["app:m"],
+        "keplertrain": ["LogisticRegression", "y", "from", "a", "into", "app:m"],
+    }
+    with Double() as service:
+        service.signature, service.fields = "s", ["a"]
+        env = {"KEPLER_ADDRESS": service.address, "SPLUNK_HOME": ""}
+        for name, args in plans.items():
+            with Process(splunk_python, built_app, name, **env) as command:
+                command.say(getinfo(*args))
+                assert "error" not in command.say(MORE, b"a,y\n1,2\n")[0]
+                for number in range(3):
+                    time.sleep(0.2)
+                    assert "error" not in command.say(MORE, b"a,y\n%d,2\n" % number)[0]
+                metadata, body = command.say(LAST, b"a,y\n8,2\n")
+                assert "error" not in metadata
+                last = {"p": "8!"} if name == "keplerpredict" else {"predicted(y)": "8!"}
+                assert records(body)[-1] == {"a": "8", "y": "2", **last}
+                assert command.end() == (0, b"")
+
+
+def test_idle_streams_and_ended_tokens(
+    splunk_python: str, built_app: Path, rest: Splunkd, secure: Double
+) -> None:
+    def impatient(requests: Any, context: Any) -> Any:
+        secure._begin("Predict", context)
+        next(requests)
+        opened = prediction_pb2.PredictOpened(model="app.search/m@1", signature="s", output_columns=["p"])
+        yield prediction_pb2.PredictResponse(opened=opened)
+        request = next(requests, None)
+        if request is not None:
+            scored = prediction_pb2.Scored(rows=1, values=request.rows, one_line_per_row=True)
+            yield prediction_pb2.PredictResponse(scored=scored)
+            time.sleep(0.3)
+            secure.issued.append(None)  # and the token has ended, too
+            secure._abort(TimedOut("The client sent nothing for too long"), context)
+
+    secure.newest_only = True
+    secure.instead["Predict"] = impatient
+    plan = getinfo("app:m", splunkd_uri=rest.uri, session_key="ana", username="ana")
+    with Process(splunk_python, built_app, "keplerpredict", SPLUNK_HOME="") as command:
+        command.say(plan)
+        for number in range(3):
+            metadata, body = command.say(LAST if number == 2 else MORE, b"a\n%d\n" % number)
+            assert "error" not in metadata, metadata
+            assert records(body) == [{"a": str(number), "p": str(number)}]
+            time.sleep(0.5)
+        assert command.end() == (0, b"")
 
 
 def test_a_plan_imports_nothing_heavy(splunk_python: str, built_app: Path) -> None:

@@ -11,7 +11,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from kepler.v1 import common_pb2
-from kepler_app.errors import SearchError
+from kepler_app.errors import SearchError, in_search_words
 from kepler_app.faults import explain
 from kepler_app.settings import Settings
 
@@ -77,6 +77,27 @@ def test_each_fault(error: Exception, code: str, words: str) -> None:
 def detailed(message: str, **detail: Any) -> SearchError:
     return explain(
         GRPCError(Status.RESOURCE_EXHAUSTED, message, [object(), common_pb2.ErrorDetail(**detail)]), WHERE
+    )
+
+
+def test_fixes_name_search_commands() -> None:
+    found = explain(
+        GRPCError(
+            Status.NOT_FOUND,
+            "There is no model 'm'",
+            [
+                common_pb2.ErrorDetail(
+                    fix="List the models with `kepler models`, or train one with `kepler train`"
+                )
+            ],
+        ),
+        WHERE,
+    )
+    assert found.sentence == (
+        "There is no model 'm'. List the models with `keplermodels`, or train one with `keplertrain`."
+    )
+    assert in_search_words("`kepler version` `kepler serve --home x` kepler train `kepler trainer`") == (
+        "`keplerversion` `kepler serve --home x` kepler train `kepler trainer`"
     )
 
 

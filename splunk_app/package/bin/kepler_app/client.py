@@ -44,6 +44,9 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
+    # CPython 3.13 refuses certificates without an Authority Key Identifier, as many plants' own authorities issue
+    # them; 3.9 and the command line take them, and a new Splunk must not end the searches of its old one.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if settings.cert_file or settings.key_file:
         _load_client_certificate(context, settings)
     return context

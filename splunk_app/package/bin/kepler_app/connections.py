@@ -3,14 +3,15 @@
 A server that stops, or finds a connection too old, says GOAWAY with NO_ERROR: "open no more streams here; those
 that are open go on" (RFC 9113, 6.8). h2 4.x and grpclib 0.4.8 close the socket at once instead, which would end
 a search in mid-stream. Here such a connection drains: it takes no new streams, so the channel makes a new one for
-the next call, and it closes when its last stream has ended. Every other GOAWAY is left to grpclib.
+the next call, and it closes when its last stream has ended. Every other GOAWAY is left to grpclib. A stream that the service ends is read to its end, too.
 
 What is reached into, and tested against the pinned releases: h2's ``_frame_dispatch_table`` and grpclib's
-``H2Protocol.processor``, ``EventsProcessor.register`` and ``Handler.connection_lost``.
+``H2Protocol.processor``, ``EventsProcessor.register``, ``process_stream_reset`` and ``Handler.connection_lost``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import Any
 
@@ -18,7 +19,10 @@ from grpclib.client import Channel, Handler
 from grpclib.exceptions import StreamTerminatedError
 from grpclib.protocol import EventsProcessor, H2Protocol
 from h2.errors import ErrorCodes
+from h2.events import StreamReset
 from hyperframe.frame import GoAwayFrame
+
+_LAST_WORDS_S = 0.05  # ample: what has arrived is read in one turn of the loop
 
 
 class Unprocessed(StreamTerminatedError):
@@ -57,6 +61,17 @@ class _Processor(EventsProcessor):
         for number, stream in self.streams.items():
             if number > last_stream_id:
                 _end(stream, Unprocessed("the service did not take the call"))
+
+    def process_stream_reset(self, event: StreamReset) -> None:
+        """A server that ends a stream before we do sends its status and then resets the stream.
+
+        grpclib would wake the readers at once with an error, and what came before the status would be lost.
+        """
+        stream = self.streams.get(event.stream_id)
+        if stream is not None and event.remote_reset and stream.trailers is not None:
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, super().process_stream_reset, event)
+        else:
+            super().process_stream_reset(event)
 
     def close_when_drained(self) -> None:
         if self.last_stream_id is not None and not self.streams:

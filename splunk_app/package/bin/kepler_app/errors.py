@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+# Of the command line's other commands (`kepler serve`, `kepler token`, ...) a search knows nothing.
+_COMMAND_LINE = re.compile(
+    r"`kepler (train|predict|score|summary|models|version|jobs|delete|health)\b([^`]*)`"
+)
+_INTO = re.compile(r"--into\b")
+
 
 class SearchError(Exception):
     """Fails the search with one clean sentence.
@@ -26,6 +34,15 @@ class SearchError(Exception):
 
 class SearchCancelled(SystemExit):
     """Splunk ended the search: standard input or output closed, or SIGTERM came. Nobody reads a reply."""
+
+
+def in_search_words(text: str) -> str:
+    """The service's ``text`` with the search commands for those of its command line that have one.
+
+    >>> in_search_words("Train one with `kepler train ... --into m`, or list them with `kepler jobs list`.")
+    'Train one with `keplertrain ... into m`, or list them with `keplerjobs list`.'
+    """
+    return _COMMAND_LINE.sub(lambda match: f"`kepler{match[1]}{_INTO.sub('into', match[2])}`", text)
 
 
 def full_stop(text: str) -> str:

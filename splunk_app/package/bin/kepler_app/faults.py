@@ -12,7 +12,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from kepler_app.connections import NoWelcome
-from kepler_app.errors import SearchError, full_stop
+from kepler_app.errors import SearchError, full_stop, in_search_words
 from kepler_app.settings import Settings
 
 _HEALTH = "Check with '| keplerhealth'."
@@ -68,7 +68,9 @@ def _from_status(error: GRPCError, address: str) -> SearchError:
         fix = _HEALTH
     parts = [full_stop(message)]
     parts += [full_stop(part) for part in (cause, fix) if part and part.strip().rstrip(".") not in message]
-    return SearchError(" ".join(parts), code or _CODES.get(error.status, "InternalError"), retry_after_s)
+    return SearchError(
+        in_search_words(" ".join(parts)), code or _CODES.get(error.status, "InternalError"), retry_after_s
+    )
 
 
 def _from_tls(error: ssl.SSLError, settings: Settings) -> SearchError:

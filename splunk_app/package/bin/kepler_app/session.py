@@ -7,7 +7,7 @@ import time
 
 from kepler_app import logs, settings
 from kepler_app.chunks import Command
-from kepler_app.errors import SearchError
+from kepler_app.errors import SearchError, in_search_words
 from kepler_app.searchinfo import SearchInfo
 
 TYPE_CHECKING = False
@@ -64,7 +64,7 @@ class ServiceCommand(Command):
     def say_notices(self, notices: Any) -> None:
         """Pass the service's notices on as messages of the search."""
         for notice in notices:
-            self.say("WARN" if notice.level == notice.WARN else "INFO", notice.text)
+            self.say("WARN" if notice.level == notice.WARN else "INFO", in_search_words(notice.text))
 
     def report_crash(self, error: BaseException) -> str:
         crash_id = logs.crash(self.name, self.info.sid, error)

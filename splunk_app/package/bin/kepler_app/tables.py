@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from kepler_app.errors import SearchError
+from kepler_app.errors import SearchError, in_search_words
 from kepler_app.lexer import Arguments
 
 TYPE_CHECKING = False
@@ -101,7 +101,7 @@ def job_row(job: Any) -> list[str]:
         when(job.started_at),
         when(job.finished_at),
         str(job.attempt),
-        " ".join(said),
+        in_search_words(" ".join(said)),
         job.sid,
     ]
 

@@ -6,7 +6,7 @@ import os
 import time
 
 from kepler_app.chunks import Reply
-from kepler_app.errors import SearchError
+from kepler_app.errors import SearchError, in_search_words
 from kepler_app.grammar import TrainRequest, parse_train
 from kepler_app.rows import Slice, cut, read_header, remapped, sendable, table_body
 from kepler_app.session import ServiceCommand
@@ -153,7 +153,8 @@ class KeplerTrain(ServiceCommand):
         self.note(model=job.model)
         if job.state != job.SUCCEEDED:
             raise SearchError(
-                job.error or f"The training job {job.id} was cancelled.", job.error_detail.code or "Cancelled"
+                in_search_words(job.error) or f"The training job {job.id} was cancelled.",
+                job.error_detail.code or "Cancelled",
             )
         if self._spool is None:
             return self._summary(job)
