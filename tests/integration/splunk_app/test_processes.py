@@ -13,7 +13,16 @@ import pytest
 
 import fakes.service_double
 from integration.splunk_app.rest import Splunkd
-from integration.splunk_app.talk import LAST, MORE, Double, Process, cells, getinfo, records
+from integration.splunk_app.talk import (
+    LAST,
+    MORE,
+    Double,
+    Process,
+    cells,
+    getinfo,
+    make_certificate,
+    records,
+)
 from kepler.client.constants import SERVER_OPTIONS
 from kepler.core.errors import TimedOut
 from kepler.v1 import prediction_pb2
@@ -162,6 +171,28 @@ def test_idle_streams_and_ended_tokens(
             assert records(body) == [{"a": str(number), "p": str(number)}]
             time.sleep(0.5)
         assert command.end() == (0, b"")
+
+
+def test_client_certificates_are_shown_and_missed(
+    splunk_python: str, built_app: Path, tmp_path: Path
+) -> None:
+    ca, _, issuer = make_certificate(names=("Test CA",))
+    certificate, key, _ = make_certificate(issuer=issuer)
+    service = Double()
+    env = {"KEPLER_ADDRESS": service.secure(certificate, key, client_ca=ca), "SPLUNK_HOME": ""}
+    for name, content in (("ca", ca), ("crt", certificate), ("key", key)):
+        (tmp_path / name).write_bytes(content)
+    env["KEPLER_CA_FILE"] = str(tmp_path / "ca")
+    pair = {"KEPLER_CLIENT_CERT_FILE": str(tmp_path / "crt"), "KEPLER_CLIENT_KEY_FILE": str(tmp_path / "key")}
+    with service:
+        with Process(splunk_python, built_app, "keplermodels", **env, **pair) as command:
+            command.say(getinfo())
+            assert "error" not in command.say(LAST)[0]
+            assert command.end() == (0, b"")
+        with Process(splunk_python, built_app, "keplermodels", **env) as command:
+            command.say(getinfo())
+            assert "It may ask for a client certificate" in command.say(LAST)[0]["error"]
+            assert command.end() == (1, b"")
 
 
 def test_a_plan_imports_nothing_heavy(splunk_python: str, built_app: Path) -> None:
