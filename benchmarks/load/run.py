@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.harness.splunk_python import ROOT
 
-PARTS = ("start_up", "predict_path", "train_path", "train_memory")
+PARTS = ("start_up", "predict_path", "train_path", "train_memory", "streams")
 
 
 def main() -> int:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -66,6 +69,31 @@ def report(seen: Seen, base: Seen) -> dict[str, object]:
     }
 
 
+def ready_after_kill(kepler: Service, env: dict[str, str]) -> dict[str, float]:
+    """Kill -9, start again on the same home: seconds to the ready line, beside importing the service alone."""
+    os.kill(kepler.pid, signal.SIGKILL)
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import kepler.bootstrap"], check=True)
+    imported = time.perf_counter() - started
+    command = [sys.executable, "-m", "kepler", "serve", "--home", str(kepler.home)]
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [*command, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **env},
+    ) as process:  # fmt: skip
+        assert process.stdout
+        line = process.stdout.readline()
+        ready = time.perf_counter() - started
+        process.terminate()
+    if "kepler ready" not in line:
+        raise RuntimeError("the service did not come back after kill -9")
+    return {
+        "ready_s": round(ready, 2),
+        "import_alone_s": round(imported, 2),
+        "times_import": round(ready / imported, 2),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=1000)
@@ -117,6 +145,7 @@ def main() -> int:
                 for _ in range(options.repeat)
             ]
             found["unary"] = report(*max(pairs, key=lambda pair: pair[0].per_s))
+            found["after_kill_9"] = ready_after_kill(kepler, env)
         found["at"] = time.strftime("%Y-%m-%d")
         print(json.dumps(found, indent=2))
     return 0

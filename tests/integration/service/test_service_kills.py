@@ -165,7 +165,7 @@ def _is_sqlite(path: Path) -> bool:
 
 @pytest.mark.timeout(400)
 def test_nothing_acknowledged_is_lost_when_the_service_is_killed(tmp_path: Path) -> None:
-    kills_survived(tmp_path / "home", 10)
+    kills_survived(tmp_path / "home", 6)
 
 
 @pytest.mark.full
