@@ -23,6 +23,30 @@ from kepler.core.training import TrainOutcome
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 
 
+_before: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    """Processes of other tests in this run, such as a service of the session, are none of this file's."""
+    _before.clear()
+    _before.update(child.pid for child in psutil.Process().children(recursive=True))
+
+
+def own_children(*, recursive: bool = False) -> list[psutil.Process]:
+    """Child processes that this test started."""
+    found = psutil.Process().children(recursive=recursive)
+    parents = {child.pid for child in found if child.pid not in _before}
+    return [child for child in found if child.pid in parents and not _below_others(child)]
+
+
+def _below_others(child: psutil.Process) -> bool:
+    try:
+        return any(parent.pid in _before for parent in child.parents())
+    except psutil.NoSuchProcess:
+        return True
+
+
 @pytest.fixture
 def worker() -> Iterator[ProcessTrainWorker]:
     worker = ProcessTrainWorker(LIMITS, command=COMMAND)
@@ -131,7 +155,7 @@ def test_each_limit_is_held_and_named(
     assert failure.code == code
     assert failure.cause == f"The limit for {cause} was passed"
     assert "KEPLER_WORKER__" in failure.fix
-    assert not psutil.Process().children(recursive=True)
+    assert not own_children(recursive=True)
     assert not (folder / "tmp").exists(), "what filled the disk is gone"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before * 1.1, "the service itself stays small"
 
@@ -197,7 +221,7 @@ def test_cancelling_ends_a_training(worker: ProcessTrainWorker, tmp_path: Path) 
     outcome = worker.run(in_folder(tmp_path, "hang"), lambda *_: asked.set(), asked.is_set)
     assert outcome.failure is not None
     assert outcome.failure.code == "Cancelled"
-    assert not psutil.Process().children(recursive=True)
+    assert not own_children(recursive=True)
 
 
 def test_closing_ends_what_runs_and_refuses_more(tmp_path: Path) -> None:
@@ -208,7 +232,7 @@ def test_closing_ends_what_runs_and_refuses_more(tmp_path: Path) -> None:
     assert again.failure is not None
     assert again.failure.code == "Overloaded"
     worker.prewarm()
-    assert not psutil.Process().children()
+    assert not own_children()
 
 
 def test_a_command_that_cannot_be_started_is_a_failure(tmp_path: Path) -> None:
@@ -222,7 +246,7 @@ def test_a_command_that_cannot_be_started_is_a_failure(tmp_path: Path) -> None:
 def test_a_prewarmed_worker_is_used_once(worker: ProcessTrainWorker, tmp_path: Path) -> None:
     worker.prewarm()
     worker.prewarm()  # one idle worker is enough
-    (idle,) = psutil.Process().children()
+    (idle,) = own_children()
     effects = tmp_path / "effects"
     for name in "ab":
         assert run(worker, in_folder(tmp_path / name, effects=str(effects))).failure is None
@@ -234,19 +258,19 @@ def test_a_prewarmed_worker_is_used_once(worker: ProcessTrainWorker, tmp_path: P
 def test_a_prewarmed_worker_that_died_is_no_loss(worker: ProcessTrainWorker, tmp_path: Path) -> None:
     for name in ("used", "replaced"):
         worker.prewarm()
-        (idle,) = psutil.Process().children()
+        (idle,) = own_children()
         os.kill(idle.pid, signal.SIGKILL)
         assert gone(idle.pid)
         if name == "replaced":
             worker.prewarm()
-            assert psutil.Process().children()[0].pid != idle.pid
+            assert own_children()[0].pid != idle.pid
         assert run(worker, in_folder(tmp_path / name)).failure is None
 
 
 def test_an_idle_worker_ends_by_itself() -> None:
     worker = ProcessTrainWorker(LIMITS, command=COMMAND, idle_s=0.1)
     worker.prewarm()
-    (idle,) = psutil.Process().children()
+    (idle,) = own_children()
     assert gone(idle.pid, 10.0)
     worker.close()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # typing itself costs milliseconds that each planning run wou
 
 _HEADER = re.compile(rb"chunked\s+1\.0\s*,\s*(\d{1,12})\s*,\s*(\d{1,12})\s*\n")
 _MAX_HEADER = 256
+_FAREWELL_S = 3.0  # from SIGTERM to the end, whatever still runs
 _MAX_METADATA = 64 * 1024 * 1024
 _MAX_BODY = 4 * 1024 * 1024 * 1024
 
@@ -201,7 +202,17 @@ def _close_quietly(command: Command) -> None:
 
 
 def _on_sigterm(_signum: int, _frame: object) -> None:
+    if hasattr(signal, "setitimer"):
+        # The exception may land where code of others swallows it or holds a lock: the end comes all the same.
+        signal.signal(signal.SIGALRM, _on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, _FAREWELL_S)
     raise SearchCancelled(0)
+
+
+def _on_alarm(_signum: int, _frame: object) -> None:
+    import os
+
+    os._exit(0)
 
 
 def main(command: Command) -> None:
