@@ -186,25 +186,3 @@ def test_error_metadata_puts_the_inspector_first() -> None:
 
 def test_sentences_end() -> None:
     assert [full_stop(text) for text in ("a", "a.", "a?", " a\n b ", "")] == ["a.", "a.", "a?", "a b.", ""]
-
-
-def test_sigterm_ends_the_command_even_where_its_exception_is_swallowed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import os
-    import signal
-
-    from kepler_app import chunks
-    from kepler_app.errors import SearchCancelled
-
-    handlers: dict[int, object] = {}
-    timers: list[float] = []
-    exits: list[int] = []
-    monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    monkeypatch.setattr(signal, "setitimer", lambda _which, seconds: timers.append(seconds))
-    monkeypatch.setattr(os, "_exit", exits.append)
-    with pytest.raises(SearchCancelled):
-        chunks._on_sigterm(signal.SIGTERM, None)
-    assert timers == [chunks._FAREWELL_S]
-    handlers[signal.SIGALRM](signal.SIGALRM, None)  # type: ignore[operator]
-    assert exits == [0]
