@@ -8,7 +8,7 @@ from typing import Any
 
 from kepler.core.algorithms import AlgorithmInfo, SummaryTable
 from kepler.core.errors import InvalidInput
-from kepler.core.jobs import Failure, JobRecord, JobState, Notice
+from kepler.core.jobs import JobRecord, JobState, Notice
 from kepler.core.training import DEFAULT_SEED, SearchContext, TrainOrder
 from kepler.core.versions import VersionRecord
 from kepler.ports.security import Principal
@@ -17,9 +17,7 @@ from kepler.usecases.identity import Caller, caller_of
 from kepler.v1 import common_pb2, jobs_pb2, models_pb2, prediction_pb2, training_pb2
 
 _LEVELS = {"info": common_pb2.Notice.INFO, "warn": common_pb2.Notice.WARN}
-_LEVEL_NAMES = {value: key for key, value in _LEVELS.items()}
 _STATES: dict[JobState, Any] = {state: jobs_pb2.Job.State.Value(state.name) for state in JobState}
-_STATE_NAMES = {value: key for key, value in _STATES.items()}
 
 
 def caller_from_proto(message: common_pb2.Caller, principal: Principal) -> Caller:
@@ -37,10 +35,6 @@ def caller_from_proto(message: common_pb2.Caller, principal: Principal) -> Calle
 
 def notice_to_proto(notice: Notice) -> common_pb2.Notice:
     return common_pb2.Notice(level=_LEVELS[notice.level], text=notice.text)
-
-
-def notice_from_proto(message: common_pb2.Notice) -> Notice:
-    return Notice(_LEVEL_NAMES.get(message.level, "info"), message.text)
 
 
 def table_to_proto(table: SummaryTable) -> common_pb2.Table:
@@ -112,32 +106,6 @@ def job_to_proto(job: JobRecord) -> jobs_pb2.Job:
             common_pb2.ErrorDetail(code=job.failure.code, cause=job.failure.cause, fix=job.failure.fix)
         )
     return message
-
-
-def job_from_proto(message: jobs_pb2.Job) -> JobRecord:
-    failure = None
-    if message.error:
-        detail = message.error_detail
-        failure = Failure(detail.code, message.error, detail.cause, detail.fix)
-    return JobRecord(
-        id=message.id,
-        kind=message.kind,
-        state=_STATE_NAMES.get(message.state, JobState.QUEUED),
-        owner=message.owner,
-        subject=message.subject,
-        created_at=message.created_at,
-        started_at=message.started_at,
-        finished_at=message.finished_at,
-        progress=message.progress,
-        phase=message.phase,
-        model=message.model,
-        rows=message.rows,
-        metrics=tuple((metric.name, metric.value) for metric in message.metrics),
-        notices=tuple(notice_from_proto(notice) for notice in message.notices),
-        failure=failure,
-        attempt=message.attempt,
-        sid=message.sid,
-    )
 
 
 def version_to_proto(version: VersionRecord) -> models_pb2.ModelVersion:
