@@ -91,10 +91,17 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def feed(request: Request, title: str, entries: list[Entry], status: int = 200) -> Response:
-    """A page of entries: count (30 by default, 0 or -1 is all), offset, and a plain `search` on the name."""
+    """A page of entries: count (30 by default, 0 or -1 is all), offset, and `search` on the name or one field.
+
+    `search=field=value` restricts the match to that field (REST API Reference, "Pagination and filtering parameters").
+    """
     wanted = request.get("search").strip("*")
-    if request.method == "GET" and wanted and "=" not in wanted:
-        entries = [e for e in entries if wanted.lower() in e.name.lower()]
+    if request.method == "GET" and wanted:
+        field, is_field, value = wanted.partition("=")
+        if is_field:
+            entries = [e for e in entries if str(e.content.get(field, "")) == value]
+        else:
+            entries = [e for e in entries if wanted.lower() in e.name.lower()]
     total = len(entries)
     offset = request.number("offset", 0)
     count = request.number("count", 30)

@@ -75,6 +75,9 @@ def identify(splunkd: Splunkd, request: Request) -> None:
 
 def dispatch(splunkd: Splunkd, request: Request) -> Response:
     identify(splunkd, request)
+    instead = splunkd.intercept(request) if splunkd.intercept is not None else None
+    if instead is not None:
+        return instead
     parts = [unquote(p) for p in request.path.split("/") if p]
     if request.path == "auth/login":
         return _login(splunkd, request)

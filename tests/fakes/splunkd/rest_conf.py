@@ -167,7 +167,9 @@ def passwords(splunkd: Splunkd, request: Request, rest: list[str]) -> Response:
                 )
             secret = store.set(app_name or "search", realm, username, clear)
             return feed(request, "passwords", [_password_entry(secret)], 201)
-        return feed(request, "passwords", [_password_entry(s) for s in store.all(app_name)])
+        # By name, as text: "x10" stands before "x2" (REST API Reference: sort_key=name, sort_dir=asc by default).
+        entries = sorted((_password_entry(s) for s in store.all(app_name)), key=lambda entry: entry.name)
+        return feed(request, "passwords", entries)
     secret = store.find(app_name, "/".join(rest))
     if secret is None:
         raise not_found("passwords", "/".join(rest))

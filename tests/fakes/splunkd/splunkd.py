@@ -28,6 +28,7 @@ from .rest_conf import MASK
 from .runner import Log
 from .search_context import RunConfig, SearchContext
 from .secrets_store import SecretStore
+from .web import Request, Response
 
 SPLUNK_VERSION = "9.4.6"
 
@@ -105,6 +106,8 @@ class Splunkd:
         self.jobs = Jobs(self)
         self.handlers = PersistentHandlers(self)
         self.access_log: deque[str] = deque(maxlen=1000)
+        self.intercept: Callable[[Request], Response | None] | None = None
+        """Answers in splunkd's place where it gives a response: a proxy's page, or content that lacks a key."""
         self._server: RestServer | None = None
 
     def _own_app(self, name: str) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fakes.splunkd import Splunkd
 from fakes.splunkd.interpreters import InterpreterMissing, find_python
-from integration.splunk_app.rest import Splunkd
+from integration.splunk_app.search_head import TOKEN, configure, search_head
 from integration.splunk_app.talk import Double, make_certificate
 
 
@@ -34,19 +34,18 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Double]:
 
 
 @pytest.fixture
-def rest() -> Iterator[Splunkd]:
-    server = Splunkd()
-    yield server
-    server.close()
+def splunkd(built_app: Path) -> Iterator[Splunkd]:
+    with search_head(built_app) as found:
+        yield found
 
 
 @pytest.fixture
-def secure(rest: Splunkd) -> Iterator[Double]:
+def secure(splunkd: Splunkd) -> Iterator[Double]:
     """A service with TLS that the app is configured for."""
     ca, _, issuer = make_certificate(names=("Test CA",))
     certificate, key, _ = make_certificate(issuer=issuer)
-    service = Double(token=json.loads(rest.secret)["token"])
-    rest.conf = {"address": service.secure(certificate, key), "ca_certificate": ca.decode()}
+    service = Double(token=TOKEN)
+    configure(splunkd, address=service.secure(certificate, key), ca_certificate=ca.decode())
     with service:
         yield service
 

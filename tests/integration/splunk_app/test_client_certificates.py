@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from integration.splunk_app.rest import Splunkd
+from fakes.splunkd import Splunkd
+from integration.splunk_app.search_head import configure, plan, saved
 from integration.splunk_app.talk import Double, error_of, getinfo, make_certificate, records, talk
-from kepler_app import broker, splunkd
+from kepler_app import broker
 from kepler_app.commands.health import KeplerHealth
 from kepler_app.commands.predict import KeplerPredict
+from kepler_app.splunkd import Splunkd as Rest
 from unit.splunk_app.plain import refused
 
 PLAN = getinfo("app:m")
@@ -106,29 +107,28 @@ def test_what_is_wrong_with_the_files(
 def test_from_the_configuration_page_to_the_search(
     strict: Double,
     pair: tuple[Path, Path],
-    rest: Splunkd,
+    splunkd: Splunkd,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The broker connects with the pair, too; users get the paths and never the key."""
     import os
 
-    rest.conf = {
-        "address": os.environ["KEPLER_ADDRESS"],
-        "ca_certificate": str(tmp_path / "ca.pem"),
-        "client_cert_file": str(pair[0]),
-        "client_key_file": str(pair[1]),
-    }
+    configure(
+        splunkd,
+        address=os.environ["KEPLER_ADDRESS"],
+        ca_certificate=str(tmp_path / "ca.pem"),
+        client_cert_file=str(pair[0]),
+        client_key_file=str(pair[1]),
+    )
+    system, page = splunkd.accounts.system_token, saved(splunkd)
     monkeypatch.delenv("KEPLER_ADDRESS")
     strict.capabilities = ["issue"]
-    broker.check_settings(rest.uri, "system", {**rest.conf, "token": "*****"})
+    broker.check_settings(splunkd.uri, system, page)
     with refused("may ask for a client certificate"):
-        broker.check_settings(
-            rest.uri, "system", {**rest.conf, "client_cert_file": "", "client_key_file": ""}
-        )
-    plan: dict[str, Any] = getinfo("app:m", splunkd_uri=rest.uri, session_key="ana", username="ana")
-    code, answers = talk(KeplerPredict(), plan, b"a\n1\n")
+        broker.check_settings(splunkd.uri, system, {**page, "client_cert_file": "", "client_key_file": ""})
+    code, answers = talk(KeplerPredict(), plan(splunkd, "ana", "app:m"), b"a\n1\n")
     assert code == 0, answers
-    answer = splunkd.Splunkd(rest.uri, "ana").post("/services/kepler/token")
+    answer = Rest(splunkd.uri, splunkd.accounts.session_for("ana")).post("/services/kepler/token")
     assert (answer["cert_file"], answer["key_file"]) == (str(pair[0]), str(pair[1]))
     assert "PRIVATE" not in json.dumps(answer)

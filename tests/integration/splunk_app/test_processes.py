@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import fakes.service_double
-from integration.splunk_app.rest import Splunkd
+from fakes.splunkd import Splunkd
+from integration.splunk_app.search_head import plan as plan_of
 from integration.splunk_app.talk import (
     LAST,
     MORE,
@@ -145,7 +146,7 @@ def test_a_service_that_sends_connections_away_ends_no_search(
 
 
 def test_idle_streams_and_ended_tokens(
-    splunk_python: str, built_app: Path, rest: Splunkd, secure: Double
+    splunk_python: str, built_app: Path, splunkd: Splunkd, secure: Double
 ) -> None:
     def impatient(requests: Any, context: Any) -> Any:
         secure._begin("Predict", context)
@@ -162,7 +163,7 @@ def test_idle_streams_and_ended_tokens(
 
     secure.newest_only = True
     secure.instead["Predict"] = impatient
-    plan = getinfo("app:m", splunkd_uri=rest.uri, session_key="ana", username="ana")
+    plan = plan_of(splunkd, "ana", "app:m")
     with Process(splunk_python, built_app, "keplerpredict", SPLUNK_HOME="") as command:
         command.say(plan)
         for number in range(3):

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from integration.splunk_app.rest import Splunkd
-from integration.splunk_app.talk import Double, error_of, getinfo, records, talk
+from fakes.splunkd import Splunkd
+from integration.splunk_app.search_head import configure, grant, plan, store_secret
+from integration.splunk_app.talk import Double, error_of, records, talk
 from kepler.v1 import jobs_pb2
 from kepler_app import bearer, client, jobs
 from kepler_app.commands.jobs import KeplerJobs
@@ -47,10 +48,6 @@ def expiring(secure: Double) -> Iterator[Double]:
     return secure
 
 
-def plan(rest: Splunkd, *args: str) -> dict[str, Any]:
-    return getinfo(*args, splunkd_uri=rest.uri, session_key="ana", username="ana")
-
-
 def body_of(reply: Any) -> bytes:
     return b"".join(reply.body)
 
@@ -60,9 +57,9 @@ def end_token(service: Double) -> None:
     service.issued.append(None)
 
 
-def test_a_token_is_renewed_before_it_ends(rest: Splunkd, expiring: Double, clock: Clock) -> None:
+def test_a_token_is_renewed_before_it_ends(splunkd: Splunkd, expiring: Double, clock: Clock) -> None:
     command = KeplerModels()
-    command.getinfo(plan(rest))
+    command.getinfo(plan(splunkd, "ana"))
     command.execute(b"", True)
     clock.ahead_s = 535
     command.execute(b"", True)
@@ -75,7 +72,7 @@ def test_a_token_is_renewed_before_it_ends(rest: Splunkd, expiring: Double, cloc
     command.close()
 
 
-def test_a_long_training_gives_its_rows_back(rest: Splunkd, expiring: Double, clock: Clock) -> None:
+def test_a_long_training_gives_its_rows_back(splunkd: Splunkd, expiring: Double, clock: Clock) -> None:
     """Token, upload, and then everything else with one token each."""
     whole = super(Double, expiring).WatchJob
 
@@ -86,7 +83,7 @@ def test_a_long_training_gives_its_rows_back(rest: Splunkd, expiring: Double, cl
 
     expiring.instead["WatchJob"] = watch
     command = KeplerTrain()
-    command.getinfo(plan(rest, "LogisticRegression", "y", "from", "a", "into", "app:m"))
+    command.getinfo(plan(splunkd, "ana", "LogisticRegression", "y", "from", "a", "into", "app:m"))
     command.execute(b"a,y\n1,2\n", False)
     clock.ahead_s = 3000
     end_token(expiring)
@@ -98,7 +95,7 @@ def test_a_long_training_gives_its_rows_back(rest: Splunkd, expiring: Double, cl
 
 @pytest.mark.parametrize("lost", ["WatchJob", "ReadPredictions"])
 def test_a_token_that_ends_unforeseen_is_renewed_once(
-    rest: Splunkd, expiring: Double, monkeypatch: pytest.MonkeyPatch, lost: str
+    splunkd: Splunkd, expiring: Double, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     """The search head's clock is behind, or the service has forgotten the token."""
     begin = expiring._begin
@@ -112,14 +109,16 @@ def test_a_token_that_ends_unforeseen_is_renewed_once(
 
     monkeypatch.setattr(expiring, "_begin", end_at)
     code, answers = talk(
-        KeplerTrain(), plan(rest, "LogisticRegression", "y", "from", "a", "into", "app:m"), b"a,y\n1,2\n"
+        KeplerTrain(),
+        plan(splunkd, "ana", "LogisticRegression", "y", "from", "a", "into", "app:m"),
+        b"a,y\n1,2\n",
     )
     assert code == 0, answers[-1][0]
     assert expiring.refused == [lost]
 
 
 def test_waiting_for_a_job_outlives_tokens(
-    rest: Splunkd, expiring: Double, monkeypatch: pytest.MonkeyPatch
+    splunkd: Splunkd, expiring: Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "_RETRY_S", 0.01)
     expiring.jobs["j"] = jobs_pb2.Job(id="j", state=jobs_pb2.Job.SUCCEEDED)
@@ -136,17 +135,17 @@ def test_waiting_for_a_job_outlives_tokens(
         yield from whole(request, context)
 
     expiring.instead["WatchJob"] = cut_off
-    code, answers = talk(KeplerJobs(), plan(rest, "wait", "j"), b"")
+    code, answers = talk(KeplerJobs(), plan(splunkd, "ana", "wait", "j"), b"")
     assert code == 0, answers[-1][0]
     assert records(answers[-1][1])[0]["state"] == "succeeded"
     assert len(calls) == 3
     assert expiring.refused == ["WatchJob", "WatchJob"]
 
 
-def test_a_prediction_opened_again_has_a_new_token(rest: Splunkd, expiring: Double) -> None:
+def test_a_prediction_opened_again_has_a_new_token(splunkd: Splunkd, expiring: Double) -> None:
     expiring.signature, expiring.fields = "s", ["a"]
     command = KeplerPredict()
-    command.getinfo(plan(rest, "app:m"))
+    command.getinfo(plan(splunkd, "ana", "app:m"))
     command.execute(b"a\n1\n", False)
     end_token(expiring)
     reply = command.execute(b"a,b\n2,3\n", True)
@@ -154,26 +153,26 @@ def test_a_prediction_opened_again_has_a_new_token(rest: Splunkd, expiring: Doub
     command.close()
 
 
-def test_a_token_that_is_never_taken_is_said(rest: Splunkd, expiring: Double) -> None:
+def test_a_token_that_is_never_taken_is_said(splunkd: Splunkd, expiring: Double) -> None:
     expiring.newest_only = False
-    sentence = error_of(KeplerModels(), plan(rest), b"")
+    sentence = error_of(KeplerModels(), plan(splunkd, "ana"), b"")
     assert "token is not known" in sentence
     assert len(expiring.issued) == 2, "one more token was tried, and no third"
 
 
-def test_when_no_new_token_is_given(rest: Splunkd, expiring: Double, clock: Clock) -> None:
+def test_when_no_new_token_is_given(splunkd: Splunkd, expiring: Double, clock: Clock) -> None:
     command = KeplerModels()
-    command.getinfo(plan(rest))
+    command.getinfo(plan(splunkd, "ana"))
     command.execute(b"", True)
-    rest.capabilities["ana"] = ["search"]
+    grant(splunkd, "ana")
     clock.ahead_s = 560
     command.execute(b"", True)
     clock.ahead_s = 610
     with pytest.raises(SearchError, match="none of the capabilities"):
         command.execute(b"", True)
-    rest.capabilities["ana"] = ["kepler_predict"]
-    rest.conf["address"] = "elsewhere:1"
-    rest.secret = rest.secret.replace("installation-", "")
+    grant(splunkd, "ana", "kepler_predict")
+    configure(splunkd, address="elsewhere:1")
+    store_secret(splunkd, '{"token": "another"}')
     with pytest.raises(SearchError):
         command.execute(b"", True)
     command.close()
