@@ -20,6 +20,8 @@ $(VENV)/.ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt requirements/bootstrap.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@# uv leaves the packages uncompiled, and where bytecode may not be written each start would compile them again.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import kepler.service, kepler.adapters.cli.serve, onnxruntime"
 	@touch $@
 
 proto: setup ## Generate the protobuf code from proto/

@@ -11,6 +11,7 @@ import grpc
 
 from kepler import __version__
 from kepler import registry as plugins
+from kepler.adapters.formats.onnx_scorer import load_runtime
 from kepler.adapters.formats.safe import SafeModelFormats
 from kepler.adapters.grpc.admin import AuthServicer, JobServicer, ModelServicer
 from kepler.adapters.grpc.calls import CAPABILITIES, CallContext, handlers
@@ -23,7 +24,6 @@ from kepler.adapters.jobs.process_worker import ProcessTrainWorker
 from kepler.adapters.mlflow.store import MlflowModelStore
 from kepler.adapters.scoring.methods import SklearnScoring
 from kepler.adapters.security.home import HomeSecurity
-from kepler.adapters.security.tls import load_server_credentials
 from kepler.adapters.storage import version_folder
 from kepler.adapters.storage.csv_slices import ArrowRowSpools
 from kepler.adapters.telemetry.metrics import ServiceMetrics
@@ -70,6 +70,11 @@ class Parts:
     grpc_server: GrpcServer
     predict_pool: ThreadPoolExecutor
     work_pool: ThreadPoolExecutor
+
+    def warm(self) -> None:
+        """Load, once ready, what nothing needs before the first search and that search would wait for."""
+        self.worker.prewarm()
+        load_runtime()
 
     def close(self) -> None:
         """Let go of everything, in the order that nothing is used after it is closed."""
@@ -181,6 +186,9 @@ def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
     tls = settings.tls
     if tls.cert_file is None or tls.key_file is None:
         return None
+    # Only here: reading certificates loads a library that a service without TLS has no use for.
+    from kepler.adapters.security.tls import load_server_credentials
+
     loaded = load_server_credentials(tls.cert_file, tls.key_file, tls.client_ca_file)
     return grpc.ssl_server_credentials(
         [(loaded.key, loaded.certificate)],

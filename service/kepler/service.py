@@ -105,7 +105,7 @@ class KeplerService:
                     else " (open: every caller on this machine may do all)"
                 )
                 self._announce(f"kepler ready grpc={grpc_address} http={host}:{port}{access}")
-                parts.worker.prewarm()
+                loop.run_in_executor(parts.work_pool, parts.warm)
                 await self._stop.wait()
                 self._state = ServiceState.DRAINING
                 log.info("service.draining", grace_s=self._settings.drain_s)

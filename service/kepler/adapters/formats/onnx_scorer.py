@@ -14,6 +14,11 @@ from kepler.core.errors import InvalidInput
 ERRORS_ONLY = 3
 
 
+def load_runtime() -> None:
+    """Import ONNX Runtime now, so that the first model does not wait for it."""
+    import onnxruntime  # noqa: F401
+
+
 class OnnxScorer:
     """A checked model in a session of its own; thread-safe.
 
