@@ -119,8 +119,8 @@ def build(settings: Settings) -> Parts:
     metrics.count_jobs_with(jobs.counts)
     algorithms = plugins.default_registry()
 
-    def verify(folder: Path) -> Manifest:
-        return version_folder.verify_folder(folder, security.signer)
+    def verify(folder: Path, full_name: str = "") -> Manifest:
+        return version_folder.verify_folder(folder, security.signer, full_name)
 
     def read_manifest(folder: Path) -> Manifest:
         return version_folder.read_manifest(folder, security.signer)
@@ -147,6 +147,7 @@ def build(settings: Settings) -> Parts:
             queue_limit=settings.jobs.queue_limit,
             threads=settings.worker.threads,
         ),
+        verify,
     )
     prediction = PredictionServicer(
         PredictRows(models, cache),

@@ -129,7 +129,7 @@ class MemoryFiles:
     def write_manifest(self, manifest: Manifest) -> None:
         self.manifest = Manifest.from_json(manifest.to_bytes())
 
-    def parent(self, folder: str) -> Manifest:
+    def parent(self, folder: str, digest: str) -> Manifest:
         return self.parents[folder]
 
 

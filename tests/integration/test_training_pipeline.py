@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -191,11 +192,16 @@ def test_the_parent_version_is_checked_before_training_goes_on(tmp_path):
     )
     (version / "manifest.json").write_bytes(manifest.to_bytes())
     files = TrainingFolder(tmp_path)
-    assert files.parent(str(version)) == manifest
+    assert files.parent(str(version), manifest.digest) == manifest
     with (version / "model.onnx").open("ab") as file:
         file.write(b"x")
     with pytest.raises(Conflict, match="not those it was registered with"):
-        files.parent(str(version))
+        files.parent(str(version), manifest.digest)
+    # Hashes that fit again prove nothing: the digest is of the manifest whose signature was checked.
+    forged = replace(manifest, files=measure(version))
+    (version / "manifest.json").write_bytes(forged.to_bytes())
+    with pytest.raises(Conflict, match="not those it was registered with"):
+        files.parent(str(version), manifest.digest)
 
 
 def test_the_environment_names_what_is_installed():

@@ -129,6 +129,11 @@ class Manifest:
         """Canonical bytes: what is written, hashed and signed."""
         return canonical(self._document())
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `to_bytes`, hexadecimal."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
     def to_json(self) -> str:
         return self.to_bytes().decode()
 

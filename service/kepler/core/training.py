@@ -39,7 +39,8 @@ class TrainSpec:
     ``features`` are patterns until the header is known and names afterwards. ``model`` is the full name
     without version, empty when nothing is kept. ``params`` are typed values after
     `registry.Registry.check_params`, JSON scalars or lists. ``parent`` is the folder of the version that
-    ``partial_fit`` goes on from.
+    ``partial_fit`` goes on from and ``parent_sha256`` its manifest's digest, taken once its signature held: the
+    worker has no key to check it with.
     """
 
     job_id: str
@@ -61,6 +62,7 @@ class TrainSpec:
     probabilities: bool = False
     tags: tuple[str, ...] = ()
     parent: str = ""
+    parent_sha256: str = ""
     owner: str = ""
     search: SearchContext = field(default_factory=SearchContext)
     threads: int = 1

@@ -60,6 +60,9 @@ class TrainingFiles(Protocol):
         """Write ``manifest.json`` into the draft."""
         ...
 
-    def parent(self, folder: str) -> Manifest:
-        """The manifest of the version that training goes on from."""
+    def parent(self, folder: str, digest: str) -> Manifest:
+        """The manifest of the version that training goes on from.
+
+        Raises `NotFound` when it is gone, `Conflict` when its digest is another or a file is not as it says.
+        """
         ...

@@ -68,7 +68,7 @@ def open_earlier(
     spec: TrainSpec, info: AlgorithmInfo, files: TrainingFiles, formats: ModelFormats
 ) -> Earlier:
     """The version in ``spec.parent``. Raises `InvalidInput` when training cannot go on from it."""
-    manifest = files.parent(spec.parent)
+    manifest = files.parent(spec.parent, spec.parent_sha256)
     name = f"{manifest.name}@{manifest.version}"
     if manifest.algorithm != info.name:
         raise InvalidInput(

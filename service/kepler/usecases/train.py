@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from kepler.core.algorithms import AlgorithmInfo
 from kepler.core.datasets import expand_fields
 from kepler.core.errors import InvalidInput, NotFound, Overloaded
 from kepler.core.jobs import JobRecord, JobState, Notice
+from kepler.core.manifest import Manifest
 from kepler.core.names import parse_new, parse_ref
 from kepler.core.training import CATEGORICALS, NULLS, OUTPUTS, TrainOrder, TrainSpec
 from kepler.ports.algorithms import Algorithms
@@ -86,7 +88,14 @@ class Upload:
 
 
 class TrainModel:
-    """Opens trainings (capability: train)."""
+    """Opens trainings (capability: train).
+
+    Parameters
+    ----------
+    verify
+        Checks signature and files of the version in a folder, which must hold the full name given too, and
+        gives its manifest.
+    """
 
     def __init__(
         self,
@@ -97,8 +106,10 @@ class TrainModel:
         worker: TrainWorker,
         audit: AuditLog,
         limits: TrainLimits,
+        verify: Callable[[Path, str], Manifest],
     ) -> None:
         self._algorithms = algorithms
+        self._verify = verify
         self._models = models
         self._spools = spools
         self._worker = worker
@@ -138,6 +149,7 @@ class TrainModel:
                     f"{info.name} cannot be applied to new rows, so it makes no model to keep",
                     fix="Leave out 'into'.",
                 )
+        parent, parent_sha256 = self._parent(caller, order) if order.partial_fit else ("", "")
         spec = TrainSpec(
             job_id=self._job_id(caller, order.request_id),
             algorithm=info.name,
@@ -157,7 +169,8 @@ class TrainModel:
             partial_fit=order.partial_fit,
             probabilities=order.probabilities,
             tags=order.tags,
-            parent=self._parent(caller, order) if order.partial_fit else "",
+            parent=parent,
+            parent_sha256=parent_sha256,
             owner=caller.user,
             search=caller.search,
             threads=self.limits.threads,
@@ -201,16 +214,21 @@ class TrainModel:
             return False
         return True
 
-    def _parent(self, caller: Caller, order: TrainOrder) -> str:
+    def _parent(self, caller: Caller, order: TrainOrder) -> tuple[str, str]:
+        """Folder and digest of the version to go on from; empty when there is none yet.
+
+        What is trained from it is signed anew, so nothing may enter here that was not signed before.
+        """
         if not order.into:
             raise InvalidInput(
                 "partial_fit=true goes on from a model and none is named", fix="Add 'into <model>'."
             )
         name = parse_new(order.into, user=caller.user, app=caller.app)
         try:
-            return self._models.resolve(parse_ref(str(name), user=caller.user, app=caller.app)).folder
+            version = self._models.resolve(parse_ref(str(name), user=caller.user, app=caller.app))
         except NotFound:
-            return ""
+            return "", ""
+        return version.folder, self._verify(Path(version.folder), version.full_name).digest
 
 
 def _check_options(order: TrainOrder) -> None:

@@ -39,11 +39,18 @@ def train(folder: Path, rows: list[str], parent: Path | None = None, **more: Any
         model="app.search/m",
         data_sha256=spool.finish(),
         parent=str(parent or ""),
+        parent_sha256=digest(parent),
         rows=len(rows),
         **more,
     )
     (folder / "spec.json").write_text(spec.to_json())
     return train_in_folder(folder, RecordingRun())
+
+
+def digest(version: Path | None) -> str:
+    """What the service pins once the signature held."""
+    path = version and version / "manifest.json"
+    return Manifest.from_json(path.read_bytes()).digest if path and path.exists() else ""
 
 
 def register(folder: Path, version: int) -> Path:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fakes.manifests import make_manifest
 from fakes.model_store import InMemoryModelStore
 from fakes.service_parts import IdleWorker, MemoryAudit, MemoryJobs, MemorySpools
-from kepler.core.errors import InvalidInput, NotFound, Overloaded
+from kepler.core.errors import Conflict, InvalidInput, NotFound, Overloaded
+from kepler.core.manifest import Manifest
 from kepler.core.training import SearchContext, TrainOrder, TrainOutcome, TrainSpec
 from kepler.ports.security import CAPABILITIES, Principal
 from kepler.registry import default_registry
@@ -31,10 +33,17 @@ class House:
         self.spools = MemorySpools()
         self.worker = IdleWorker()
         self.audit = MemoryAudit()
+        self.forged: set[str] = set()
         self.train = TrainModel(
             default_registry(), self.models, self.jobs, self.spools, self.worker, self.audit,
-            limits or TrainLimits(max_upload_bytes=100, queue_limit=2, threads=1),
+            limits or TrainLimits(max_upload_bytes=100, queue_limit=2, threads=1), self.verify,
         )  # fmt: skip
+
+    def verify(self, folder: Path, full_name: str) -> Manifest:
+        """Stands for the check of the signature."""
+        if full_name in self.forged:
+            raise Conflict(f"Model version {full_name} is not as it was signed")
+        return make_manifest()
 
 
 @pytest.fixture
@@ -154,7 +163,16 @@ def test_partial_fit_goes_on_from_the_newest_version_or_from_nothing(house: Hous
     assert house.train.open(ANA, order).spec.parent == ""
     spec = TrainSpec("j", "SGDClassifier", ("a",), ("a",), model="user.ana/m", owner="ana")
     house.models.register(spec, TrainOutcome(), tmp_path / "v1")
-    assert house.train.open(ANA, order).spec.parent == str(tmp_path / "v1")
+    opened = house.train.open(ANA, order).spec
+    assert (opened.parent, opened.parent_sha256) == (str(tmp_path / "v1"), make_manifest().digest)
+
+
+def test_partial_fit_goes_on_from_nothing_that_was_not_signed(house: House, tmp_path: Path):
+    spec = TrainSpec("j", "SGDClassifier", ("a",), ("a",), model="user.ana/m", owner="ana")
+    house.forged.add(house.models.register(spec, TrainOutcome(), tmp_path / "v1").full_name)
+    with pytest.raises(Conflict, match="not as it was signed"):
+        house.train.open(ANA, replace(ORDER, partial_fit=True, algorithm="SGDClassifier"))
+    assert house.spools.opened == []
 
 
 def test_callers_names_become_legal_parts():

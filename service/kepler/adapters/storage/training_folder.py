@@ -41,8 +41,10 @@ class TrainingFolder:
     def write_manifest(self, manifest: Manifest) -> None:
         (self._folder / DRAFT / MANIFEST).write_bytes(manifest.to_bytes())
 
-    def parent(self, folder: str) -> Manifest:
-        """The manifest of a registered version, once the files beside it are those it names."""
+    def parent(self, folder: str, digest: str) -> Manifest:
+        """The manifest of a registered version, once it is the one whose signature was checked and the files
+        beside it are those it names.
+        """
         path = Path(folder)
         try:
             manifest = Manifest.from_json((path / MANIFEST).read_bytes())
@@ -50,7 +52,7 @@ class TrainingFolder:
             raise NotFound(
                 "The version to go on from was deleted meanwhile (partial_fit)", fix="Run the search again."
             ) from error
-        if measure(path) != dict(manifest.files):
+        if manifest.digest != digest or measure(path) != dict(manifest.files):
             raise Conflict(
                 f"The files of {manifest.name}@{manifest.version} are not those it was registered with",
                 fix="Train it again without partial_fit.",
