@@ -10,7 +10,7 @@ import numpy as np
 
 from kepler.core.algorithms import SummaryTable, Task
 from kepler.core.golden import GoldenVectors
-from kepler.core.manifest import FileEntry, Manifest
+from kepler.core.manifest import FileEntry, Manifest, Origin
 from kepler.core.outputs import OutputPlan
 from kepler.core.preparation import CodesFeature, NumberFeature, OneHotFeature, Preparation, TargetFeature
 from kepler.core.profile import FieldProfile
@@ -73,6 +73,7 @@ def make_rich_manifest() -> Manifest:
         name="app.search/pump",
         version=3,
         files={"model.onnx": FileEntry("0" * 64, 12)},
+        origin=Origin("app.plant/pump", 2, "ab" * 32, "0" * 16),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 from kepler.core.algorithms import SummaryTable, Task
@@ -36,11 +36,25 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an imported version came from: its name and number there, its manifest's digest, who signed it."""
+
+    name: str
+    version: int
+    manifest_sha256: str
+    key_id: str
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """One model version. ``name``, ``version``, ``files`` and ``run_id`` are empty in a draft.
 
     ``profile`` is over the rows that were sent; ``rows`` were used of ``rows_sent``. ``parent`` is the full
-    name of the version that training went on from.
+    name of the version that training went on from. ``origin`` is None unless the version was imported.
     """
 
     task: Task
@@ -70,6 +84,7 @@ class Manifest:
     name: str = ""
     version: int = 0
     files: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
+    origin: Origin | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -181,6 +196,7 @@ class Manifest:
             "golden": self.golden.to_json(),
             "model": self.model.to_json(),
             "files": {path: {"sha256": item.sha256, "size": item.size} for path, item in self.files.items()},
+            **({} if self.origin is None else {"origin": asdict(self.origin)}),
         }
 
     @classmethod
@@ -235,6 +251,7 @@ class Manifest:
             name=root.text("name", max_chars=250),
             version=root.integer("version"),
             files=root.mapping("files", lambda inner, key: _file(inner.section(key)), max_items=10_000),
+            origin=_origin(root.section("origin")) if "origin" in root else None,
         )
         for section in (data, search, root):
             section.done()
@@ -274,9 +291,26 @@ def _table(section: Section) -> SummaryTable:
     return SummaryTable(columns, tuple(rows))
 
 
+def _origin(section: Section) -> Origin:
+    origin = Origin(
+        name=section.text("name", max_chars=250),
+        version=section.integer("version", low=1),
+        manifest_sha256=_sha256(section, "manifest_sha256"),
+        key_id=section.text("key_id", max_chars=64),
+    )
+    ModelName.parse(origin.name)
+    section.done()
+    return origin
+
+
 def _file(section: Section) -> FileEntry:
-    entry = FileEntry(section.text("sha256", max_chars=64), section.integer("size"))
-    if len(entry.sha256) != 64 or not set(entry.sha256) <= SHA256:
-        raise InvalidInput(f"{section.where}: not a SHA-256")
+    entry = FileEntry(_sha256(section, "sha256"), section.integer("size"))
     section.done()
     return entry
+
+
+def _sha256(section: Section, key: str) -> str:
+    text = section.text(key, max_chars=64)
+    if len(text) != 64 or not set(text) <= SHA256:
+        raise InvalidInput(f"{section.where}: not a SHA-256")
+    return text

@@ -16,6 +16,7 @@ from kepler.core.preparation import NumberFeature, Preparation
 SCHEMA = json.loads(
     (Path(__file__).resolve().parents[3] / "proto" / "kepler" / "manifest" / "v1.schema.json").read_text()
 )
+ORIGIN = {"name": "app.plant/pump", "version": 2, "manifest_sha256": "ab" * 32, "key_id": "0" * 16}
 KEYS = sorted(json.loads(make_manifest().to_json()))
 
 
@@ -60,6 +61,10 @@ def test_every_key_is_needed_by_reader_and_schema(key):
         lambda doc: doc["metrics"][0].update(value=None),
         lambda doc: doc.update(files={"a": {"sha256": "zz", "size": 1}}),
         lambda doc: doc.update(version=-1),
+        lambda doc: doc.update(origin={"name": "app.search/m", "version": 1}),
+        lambda doc: doc.update(origin=dict(ORIGIN, version=0)),
+        lambda doc: doc.update(origin=dict(ORIGIN, manifest_sha256="x")),
+        lambda doc: doc.update(origin=dict(ORIGIN, more=1)),
     ],
 )
 def test_reader_and_schema_refuse_the_same(spoil):
