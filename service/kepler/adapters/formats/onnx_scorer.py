@@ -5,42 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import structlog
 
+from kepler.adapters.formats.ensemble_cut import Cut, cut_ensemble
 from kepler.adapters.formats.graph import ALLOWED
 from kepler.adapters.formats.onnx_check import check_model
 from kepler.core.algorithms import Matrix, RawScores
 from kepler.core.errors import InvalidInput
 
 ERRORS_ONLY = 3
+_CHECKED_ROWS = 256
+_SEED = 42
+_TOLERANCE = 1e-9  # sums of doubles in another order
+_TOLERANCE_SINGLE = 1e-5
 
-
-def load_runtime() -> None:
-    """Import ONNX Runtime now, so that the first model does not wait for it."""
-    import onnxruntime  # noqa: F401
+_log = structlog.get_logger(__name__)
 
 
 class OnnxScorer:
     """A checked model in a session of its own; thread-safe.
 
+    Many rows of a forest are summed by `TreeColumns`, where that gives the same answers faster.
     ``block_rows`` bounds the rows per run, for graphs whose intermediate results are wide; 0 is no bound.
     """
 
     def __init__(self, model: bytes, *, dtype: str, threads: int = 1, block_rows: int = 0) -> None:
-        import onnxruntime as ort
-
         check_model(model, ALLOWED)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = max(1, threads)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = ERRORS_ONLY
-        # A waiting thread must not burn the core another search needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises classes of its own, none of them public
-            raise InvalidInput(
-                "The ONNX model cannot be loaded", cause=str(error).splitlines()[0][:300]
-            ) from error
+        self._session = _session(model, threads)
         self._dtype = np.dtype(dtype)
         self._block_rows = block_rows
         self._names = [item.name for item in self._session.get_outputs()]
@@ -50,6 +41,9 @@ class OnnxScorer:
             raise InvalidInput("The ONNX model does not take one matrix", fix="Train or export it again.")
         self.n_features: int = shape[1]
         self.size_bytes = len(model) * 2  # the session keeps its own copy beside the graph's tables
+        self._cut: Cut | None = None
+        if not block_rows:
+            self._cut = self._agreeing(cut_ensemble(model), threads)
 
     def score(self, x: Matrix) -> RawScores:
         """Scores of ``x`` (n_rows, n_features)."""
@@ -61,6 +55,8 @@ class OnnxScorer:
                 key: value[:0]
                 for key, value in self._run(np.zeros((1, self.n_features), self._dtype)).items()
             }
+        if self._cut is not None and len(rows) >= self._cut.forest.least_rows:
+            return self._run_cut(self._cut, rows)
         block = self._block_rows
         if not block or len(rows) <= block:
             return self._run(rows)
@@ -70,3 +66,46 @@ class OnnxScorer:
     def _run(self, rows: Matrix) -> RawScores:
         arrays: list[Any] = list(self._session.run(self._names, {"x": rows}))
         return dict(zip(self._names, arrays, strict=True))
+
+    def _run_cut(self, cut: Cut, rows: Matrix) -> RawScores:
+        given = {cut.sums: cut.forest.sums(rows)}
+        if cut.needs_x:
+            given["x"] = rows
+        arrays: list[Any] = list(self._rest.run(self._names, given))
+        return dict(zip(self._names, arrays, strict=True))
+
+    def _agreeing(self, cut: Cut | None, threads: int) -> Cut | None:
+        """``cut`` if it answers as the whole graph does, on split values and beside them too."""
+        if cut is None:
+            return None
+        self._rest = _session(cut.rest, threads)
+        rows = cut.forest.example_rows(_CHECKED_ROWS, self.n_features, _SEED).astype(self._dtype)
+        tolerance = _TOLERANCE_SINGLE if cut.forest.dtype == np.float32 else _TOLERANCE
+        whole, parts = self._run(rows), self._run_cut(cut, rows)
+        # Labels may tie where sums differ in their last bit; the numbers they come from are compared.
+        numbers = [key for key in self._names if whole[key].dtype.kind == "f"]
+        for key in numbers:
+            if not np.allclose(parts[key], whole[key], rtol=tolerance, atol=tolerance, equal_nan=True):
+                _log.warning(
+                    "model.forest_not_used", output=key, reason="it does not answer as its graph does"
+                )
+                return None
+        self.size_bytes += cut.forest.size_bytes + len(cut.rest)
+        return cut if numbers else None
+
+
+def _session(model: bytes, threads: int) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = max(1, threads)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = ERRORS_ONLY
+    # A waiting thread must not burn the core another search needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises classes of its own, none of them public
+        raise InvalidInput(
+            "The ONNX model cannot be loaded", cause=str(error).splitlines()[0][:300]
+        ) from error

@@ -11,6 +11,7 @@ import numpy as np
 from kepler.adapters.formats import native, states
 from kepler.adapters.formats.agreement import Agreement, check_agreement
 from kepler.adapters.formats.graph import OPSET
+from kepler.adapters.formats.group_pack import Pack, PackWriter
 from kepler.adapters.formats.onnx_check import MAX_BYTES
 from kepler.adapters.formats.onnx_scorer import OnnxScorer
 from kepler.adapters.formats.writers import NotConvertible, Written, write_onnx
@@ -26,7 +27,7 @@ SERVES = "serves"
 
 
 class SafeModelFormats:
-    """Implements `kepler.ports.formats.ModelFormats` and `EstimatorStates`."""
+    """Implements `kepler.ports.formats.ModelFormats`, `EstimatorStates` and `GroupFormats`."""
 
     def save(self, fitted: Fitted, sample: Matrix, folder: Path) -> SavedModel:
         """Write ``fitted`` into ``folder``; see the port.
@@ -90,6 +91,14 @@ class SafeModelFormats:
     def load_state(self, name: str, folder: Path) -> Any:
         """The estimator that `save_state` wrote; see the port."""
         return states.load_state(name, folder)
+
+    def write_groups(self, folder: Path) -> PackWriter:
+        """A pack of one model per group in ``folder``; see `kepler.ports.formats.GroupFormats`."""
+        return PackWriter(folder, self)
+
+    def open_groups(self, folder: Path, *, threads: int = 1) -> Pack:
+        """The pack that `write_groups` left in ``folder``."""
+        return Pack(folder, self, threads)
 
     def _beside(self, saved: SavedModel, fitted: Fitted, rows: Matrix, folder: Path) -> SavedModel:
         """Keep the library's own file beside the ONNX file and let it serve."""
