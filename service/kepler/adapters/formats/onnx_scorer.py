@@ -22,6 +22,11 @@ _TOLERANCE_SINGLE = 1e-5
 _log = structlog.get_logger(__name__)
 
 
+def load_runtime() -> None:
+    """Import ONNX Runtime now, so that the first model does not wait for it."""
+    import onnxruntime  # noqa: F401
+
+
 class OnnxScorer:
     """A checked model in a session of its own; thread-safe.
 
