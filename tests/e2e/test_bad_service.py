@@ -196,6 +196,7 @@ class Filling:
 
     disk: Path
     splunkd: Splunkd
+    service: RunningService
     before: list[dict[str, str]]
 
 
@@ -233,9 +234,11 @@ def filling(standin: Standin, tmp_path: Path, request: pytest.FixtureRequest) ->
     """A service on a disk of its own, with a model to ask; the parameter is the floor it keeps free."""
     with small_disk(tmp_path / "disk", 400) as disk:
         env = {"KEPLER_TRAINING__MIN_FREE_DISK_BYTES": request.param}
-        with running(disk / "home", env=env) as service, standin(service.grpc) as splunkd:
+        # Its log lies elsewhere: on the full disk nobody could read what it says about it.
+        log_file = tmp_path / "service.log"
+        with running(disk / "home", env=env, log_file=log_file) as service, standin(service.grpc) as splunkd:
             assert not splunkd.search(TRAIN).errors
-            yield Filling(disk, splunkd, splunkd.search(f"{IRIS} | keplerpredict app:held").rows)
+            yield Filling(disk, splunkd, service, splunkd.search(f"{IRIS} | keplerpredict app:held").rows)
             assert splunkd.search(f"{IRIS} | keplerpredict app:held").rows
             assert service.process.poll() is None
 
@@ -257,13 +260,23 @@ def test_a_disk_that_is_full_to_the_last_byte(filling: Filling) -> None:
     """Without a floor the training waits for room: its search names the job, which ends once there is some."""
     splunkd = filling.splunkd
     ballast = _fill(filling.disk, leave=250_000)
+    since = time.monotonic()
     answer = splunkd.search(f"{BIG} timeout=5s")
     if answer.is_failed:
         assert re.search("disk|space", sentence(answer), re.IGNORECASE)
     else:
         assert any("goes on" in text for text in answer.warnings)
     assert splunkd.search(f"{IRIS} | keplerpredict app:held").rows == filling.before
+    minutes = (time.monotonic() - since) / 60
     ballast.unlink()
+    engine = [
+        line
+        for line in filling.service.log.splitlines()
+        if "OperationalError) database or disk is full" in line
+    ]
+    assert len(engine) <= 2 * (1 + minutes), (
+        "a warning and an error, each once a minute, however often it polls"
+    )
     for row in answer.rows:
         ended = splunkd.search(f"| keplerjobs wait {row['job_id']} timeout=60s").rows[0]
         assert ended["state"] == "succeeded", ended

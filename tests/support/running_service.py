@@ -31,6 +31,7 @@ class RunningService:
     http: str
     home: Path
     process: subprocess.Popen[str]
+    log_file: Path
 
     @property
     def pid(self) -> int:
@@ -38,7 +39,7 @@ class RunningService:
 
     @property
     def log(self) -> str:
-        return (self.home / "stderr.log").read_text()
+        return self.log_file.read_text()
 
     def stop(self) -> int:
         """SIGTERM and wait: gives the exit code."""
@@ -53,16 +54,19 @@ class RunningService:
         self.process.wait(STOP_S)
 
 
-def start(home: Path, *flags: str, env: dict[str, str] | None = None) -> RunningService:
-    """Start a service and wait for its ready line."""
+def start(
+    home: Path, *flags: str, env: dict[str, str] | None = None, log_file: Path | None = None
+) -> RunningService:
+    """Start a service and wait for its ready line; its stderr goes to ``log_file``, else into its home."""
     home.mkdir(parents=True, exist_ok=True)
+    log_file = log_file or home / "stderr.log"
     command = [sys.executable, "-m", "kepler", "serve", "--home", str(home)]
     if "--grpc" not in flags:
         command += ["--grpc", "127.0.0.1:0"]
     if "--http" not in flags:
         command += ["--http", "127.0.0.1:0"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KEPLER_")}
-    with (home / "stderr.log").open("a") as log:
+    with log_file.open("a") as log:
         process = subprocess.Popen(
             [*command, *flags],
             stdout=subprocess.PIPE,
@@ -88,17 +92,19 @@ def start(home: Path, *flags: str, env: dict[str, str] | None = None) -> Running
             line = ""
         found = _READY.search(line)
         if found:
-            return RunningService(found[1], found[2], home, process)
+            return RunningService(found[1], found[2], home, process, log_file)
         if not line:
             process.kill()
             process.wait(10)
-            raise NotStarted((home / "stderr.log").read_text()[-4000:])
+            raise NotStarted(log_file.read_text()[-4000:])
 
 
 @contextmanager
-def running(home: Path, *flags: str, env: dict[str, str] | None = None) -> Iterator[RunningService]:
+def running(
+    home: Path, *flags: str, env: dict[str, str] | None = None, log_file: Path | None = None
+) -> Iterator[RunningService]:
     """`start`, and SIGTERM at the end."""
-    service = start(home, *flags, env=env)
+    service = start(home, *flags, env=env, log_file=log_file)
     try:
         yield service
     finally:

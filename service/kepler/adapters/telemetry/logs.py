@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -15,6 +15,7 @@ import structlog
 
 from kepler.adapters.security.private_files import OWNER_ONLY, private_folder
 from kepler.adapters.telemetry.redaction import REDACTOR, Redactor
+from kepler.adapters.telemetry.repeats import RepeatFilter
 
 # Libraries whose everyday news would bury ours.
 QUIET = (
@@ -29,6 +30,9 @@ QUIET = (
 )
 # At their most talkative these write whatever passes through them: values of rows, users, credentials.
 NEVER_TALKATIVE = ("sqlalchemy",)
+# Libraries that write to stderr by a handler of their own and repeat a failure as often as they poll. They get
+# our handlers, so that their texts are redacted and land in the file too, and say each thing once a minute.
+REPEATING = ("dbos",)
 
 
 class LogSetup:
@@ -38,6 +42,7 @@ class LogSetup:
         self.handlers = tuple(handlers)
         root = logging.getLogger()
         self._before = (root.handlers[:], root.level, {name: logging.getLogger(name).level for name in QUIET})
+        self._repeating = [_take_over(logging.getLogger(name)) for name in REPEATING]
         self._structlog_before = structlog.get_config()
 
     def close(self) -> None:
@@ -47,6 +52,8 @@ class LogSetup:
         root.setLevel(level)
         for name, quiet_level in levels.items():
             logging.getLogger(name).setLevel(quiet_level)
+        for give_back in self._repeating:
+            give_back()
         structlog.configure(**self._structlog_before)
         for handler in self.handlers:
             handler.close()
@@ -111,6 +118,21 @@ def configure_logging(
         cache_logger_on_first_use=False,
     )
     return setup
+
+
+def _take_over(logger: logging.Logger) -> Callable[[], None]:
+    """Send ``logger`` to the root's handlers through a `RepeatFilter`; gives what undoes it."""
+    handlers, propagate, repeats = logger.handlers[:], logger.propagate, RepeatFilter()
+    logger.handlers[:] = [logging.NullHandler()]  # finding one, the library adds none of its own
+    logger.propagate = True
+    logger.addFilter(repeats)
+
+    def give_back() -> None:
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+        logger.removeFilter(repeats)
+
+    return give_back
 
 
 class _RedactedFormatter(structlog.stdlib.ProcessorFormatter):

@@ -123,3 +123,30 @@ def test_a_file_that_fails_is_said_once_and_without_the_event(
     said = capsys.readouterr().err
     assert said.count("cannot be written") == 1
     assert TOKEN not in said
+
+
+def test_a_library_with_a_handler_of_its_own_uses_ours(stream: io.StringIO) -> None:
+    logger, own = logging.getLogger("dbos"), logging.StreamHandler(io.StringIO())
+    before = logger.handlers[:], logger.propagate
+    logger.handlers[:], logger.propagate = [own], False
+    try:
+        setup = configure_logging(format="json", stream=stream, redactor=Redactor())
+        for attempt in range(30):
+            logger.warning("database or disk is full, attempt %d, token %s", attempt, TOKEN)
+        setup.close()
+        assert (logger.handlers, logger.propagate, logger.filters) == ([own], False, [])
+    finally:
+        logger.handlers[:], logger.propagate = before
+    [said] = events(stream.getvalue())
+    assert said["event"] == "database or disk is full, attempt 0, token [redacted]"
+    assert own.stream.getvalue() == ""
+
+
+def test_the_durable_engine_adds_no_handler_where_it_finds_one(setup: LogSetup) -> None:
+    """What `_take_over` relies on."""
+    from dbos._logger import init_logger
+
+    init_logger()
+    [handler] = logging.getLogger("dbos").handlers
+    assert isinstance(handler, logging.NullHandler)
+    assert logging.getLogger("dbos").propagate
