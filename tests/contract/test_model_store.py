@@ -291,3 +291,65 @@ def test_trainings_that_end_at_once_get_numbers_of_their_own(store: Store) -> No
     assert {record.job_id: record.version for record in store.models.list_versions(PUMP)} == {
         record.job_id: record.version for record in made
     }
+
+
+def test_what_is_recalled_is_what_is_true_now(store: Store) -> None:
+    def recalled(text: str) -> int:
+        """The version meant; what is recalled before and after somebody resolved it agrees."""
+        ref = parse_ref(text, user="ana", app="search")
+        before, found, after = store.models.recall(ref), store.resolve(text), store.models.recall(ref)
+        assert before in (None, found)
+        assert after in (None, found)
+        return found.version
+
+    store.train()
+    assert recalled("pump") == 1
+    store.train()
+    assert recalled("pump") == 2
+    store.models.set_alias(PUMP, "prod", 1)
+    assert recalled("pump@prod") == 1
+    store.models.set_alias(PUMP, "prod", 2)
+    assert recalled("pump@prod") == 2
+    assert store.resolve("pump@2").aliases == ("prod",)
+    store.models.rollback(PUMP, "prod")
+    assert recalled("pump@prod") == 1
+    store.models.delete(PUMP, 2)
+    assert recalled("pump") == 1
+    store.train("user.ana/pump")
+    assert recalled("pump") == 1
+    assert str(store.resolve("pump").name) == "user.ana/pump"
+    store.models.delete(ModelName("user", "ana", "pump"), None)
+    assert str(store.resolve("pump").name) == "app.search/pump"
+    store.models.delete_alias(PUMP, "prod")
+    for text in ("pump@prod", "pump@2", "user.ana/pump"):
+        assert store.models.recall(parse_ref(text, user="ana", app="search")) is None
+        with pytest.raises(NotFound):
+            store.resolve(text)
+
+
+def test_an_alias_that_moved_is_seen_by_whoever_asks_next(store: Store) -> None:
+    for _ in range(2):
+        store.train()
+    store.models.set_alias(PUMP, "prod", 1)
+    ref = parse_ref("app:pump@prod", user="ana", app="search")
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            store.models.recall(ref) or store.models.resolve(ref)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]  # they fill what is remembered
+    for thread in threads:
+        thread.start()
+    try:
+        for turn in range(20):
+            version = 2 - turn % 2
+            store.models.set_alias(PUMP, "prod", version)
+            for _ in range(5):
+                known = store.models.recall(ref)
+                assert known is None or known.version == version
+                assert store.models.resolve(ref).version == version
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

@@ -313,3 +313,26 @@ def _make_at(path: Path, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
     engine.dispose()
+
+
+def test_a_resolved_model_is_remembered_until_another_service_changes_it(
+    store: MlflowModelStore, home: Path, tmp_path: Path
+) -> None:
+    ref = parse_ref("app:pump@prod", user="ana", app="search")
+    for number in (1, 2):
+        train(store, tmp_path, f"j{number}")
+    store.set_alias(PUMP, "prod", 1)
+    other = MlflowModelStore(home, FakeSigner(), FixedClock())
+    other.start()
+    try:
+        assert store.recall(ref) is None
+        assert store.resolve(ref) == store.recall(ref) == other.resolve(ref) == other.recall(ref)
+        for version in (2, 1):
+            other.set_alias(PUMP, "prod", version)
+            assert store.recall(ref) is None
+            assert store.resolve(ref).version == version
+        other.delete_alias(PUMP, "prod")
+        with pytest.raises(NotFound):
+            store.resolve(ref)
+    finally:
+        other.close()

@@ -12,7 +12,7 @@ from kepler.adapters.mlflow.reader import visible_to
 from kepler.adapters.mlflow.record import user_tags
 from kepler.adapters.mlflow.store import check_mlflow_alias
 from kepler.core.algorithms import Task
-from kepler.core.errors import Conflict
+from kepler.core.errors import Conflict, NotFound
 from kepler.core.golden import GoldenVectors
 from kepler.core.manifest import Manifest
 from kepler.core.names import ModelName, ModelRef
@@ -55,6 +55,12 @@ class InMemoryModelStore:
         owners = {name.holder for name in ref.candidates if name.private}
         known = [str(name) for name in self._alive() if not name.private or name.holder in owners]
         raise messages.no_model(text, known)
+
+    def recall(self, ref: ModelRef) -> VersionRecord | None:
+        try:
+            return self.resolve(ref)
+        except NotFound:
+            return None
 
     def register(self, spec: TrainSpec, outcome: TrainOutcome, draft: Path) -> VersionRecord:
         name = ModelName.parse(spec.model)

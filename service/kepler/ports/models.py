@@ -21,6 +21,13 @@ class ModelStore(Protocol):
         """The version meant by ``ref``. Raises `NotFound` naming what exists instead."""
         ...
 
+    def recall(self, ref: ModelRef) -> VersionRecord | None:
+        """What `resolve` would answer now, where the store knows it without a query; else None.
+
+        Takes microseconds and waits for nobody, so that an event loop may ask.
+        """
+        ...
+
     def register(self, spec: TrainSpec, outcome: TrainOutcome, draft: Path) -> VersionRecord:
         """Make the next version of ``spec.model`` out of the draft folder.
 

@@ -76,6 +76,16 @@ class ModelCache:
                 self._stats = replace(self._stats, hits=self._stats.hits + 1)
         return self._load(key, version, future) if waiting is None else future.result()
 
+    def recall(self, version: VersionRecord) -> LoadedModel | None:
+        """The model of ``version`` if it is warm, else None; reads nothing from disk."""
+        key = (version.full_name, version.manifest_sha256)
+        with self._lock:
+            model = self._models.get(key)
+            if model is not None:
+                self._models.move_to_end(key)
+                self._stats = replace(self._stats, hits=self._stats.hits + 1)
+            return model
+
     def drop(self, version: VersionRecord) -> None:
         """Forget a version that was deleted."""
         with self._lock:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kepler.core.errors import InvalidInput
+from kepler.core.jobs import Notice
 from kepler.core.names import parse_ref
 from kepler.core.records import RecordBatch
 from kepler.core.versions import VersionRecord
@@ -21,6 +22,8 @@ class WarmModels(Protocol):
     """Loaded versions, kept warm within a bound of memory."""
 
     def get(self, version: VersionRecord) -> LoadedModel: ...
+
+    def recall(self, version: VersionRecord) -> LoadedModel | None: ...
 
 
 @dataclass(slots=True)
@@ -44,8 +47,8 @@ class Prediction:
         if not scoring.notices:
             return scoring
         with self._lock:  # slices of one stream may be scored side by side
-            fresh = tuple(notice for notice in scoring.notices if notice.text not in self._said)
-            self._said.update(notice.text for notice in fresh)
+            fresh = tuple(notice for notice in scoring.notices if _key(notice) not in self._said)
+            self._said.update(map(_key, fresh))
         return Scoring(scoring.outputs, fresh)
 
 
@@ -70,23 +73,54 @@ class PredictRows:
         or, under ``on_missing=error``, for a field that ``columns`` lacks. ``signature`` is the one the
         caller chose its columns by; a stale one is told by `Prediction.signature_changed`.
         """
-        if options.on_missing not in ON_MISSING:
-            raise InvalidInput(
-                f"Invalid value for on_missing: {options.on_missing[:40]!r}", fix="Use warn, error or null."
-            )
+        _check_on_missing(options)
         version = self._models.resolve(parse_ref(model, user=caller.user, app=caller.app))
         caller.check_sees(version.name)
-        loaded = self._warm.get(version)
-        loaded.check_options(options)
-        changed = bool(signature) and signature != loaded.signature
-        if options.on_missing == "error" and not changed:
-            absent = [name for name in loaded.required_fields if name not in set(columns)]
-            if absent:
-                raise InvalidInput(
-                    f"The rows lack {_some(absent)}, which the model {loaded.full_name} reads",
-                    fix="Add the field, or use on_missing=warn.",
-                )
-        return Prediction(loaded, options, columns, changed)
+        return _prediction(self._warm.get(version), columns, options, signature)
+
+    def recall(
+        self,
+        caller: Caller,
+        model: str,
+        columns: tuple[str, ...],
+        options: PredictOptions,
+        signature: str = "",
+    ) -> Prediction | None:
+        """What `open` would give, where that takes neither a query nor a load; else None. Raises as `open`."""
+        _check_on_missing(options)
+        version = self._models.recall(parse_ref(model, user=caller.user, app=caller.app))
+        if version is None:
+            return None
+        caller.check_sees(version.name)
+        loaded = self._warm.recall(version)
+        return None if loaded is None else _prediction(loaded, columns, options, signature)
+
+
+def _check_on_missing(options: PredictOptions) -> None:
+    if options.on_missing not in ON_MISSING:
+        raise InvalidInput(
+            f"Invalid value for on_missing: {options.on_missing[:40]!r}", fix="Use warn, error or null."
+        )
+
+
+def _prediction(
+    loaded: LoadedModel, columns: tuple[str, ...], options: PredictOptions, signature: str
+) -> Prediction:
+    loaded.check_options(options)
+    changed = bool(signature) and signature != loaded.signature
+    if options.on_missing == "error" and not changed:
+        present = frozenset(columns)
+        absent = [name for name in loaded.required_fields if name not in present]
+        if absent:
+            raise InvalidInput(
+                f"The rows lack {_some(absent)}, which the model {loaded.full_name} reads",
+                fix="Add the field, or use on_missing=warn.",
+            )
+    return Prediction(loaded, options, columns, changed)
+
+
+def _key(notice: Notice) -> str:
+    return notice.about or notice.text
 
 
 def _some(names: list[str]) -> str:

@@ -49,6 +49,21 @@ def test_loads_once_and_counts():
     assert told[-1].models == 1
 
 
+def test_recalling_loads_nothing_and_counts_as_a_use():
+    loader = Loader()
+    cache = ModelCache(loader, 20)
+    assert cache.recall(version(1)) is None
+    assert loader.loads == []
+    first = cache.get(version(1))
+    cache.get(version(2))
+    assert cache.recall(version(1)) is first
+    assert cache.recall(version(1, sha="b")) is None
+    assert cache.stats.hits == 1
+    cache.get(version(3))
+    assert cache.recall(version(2)) is None, "the least recently asked went"
+    assert cache.recall(version(1)) is first
+
+
 def test_least_recently_asked_goes_first():
     loader = Loader()
     cache = ModelCache(loader, 20)

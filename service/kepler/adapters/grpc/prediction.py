@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -22,14 +23,16 @@ from kepler.adapters.storage.csv_slices import SliceReader
 from kepler.core.errors import InvalidInput, Overloaded
 from kepler.core.records import RecordBatch
 from kepler.ports.security import Principal
+from kepler.ports.serving import LoadedModel
 from kepler.usecases.predict import Prediction, PredictRows
 from kepler.usecases.score import ScoreOrder, ScoreRows
 from kepler.v1 import prediction_pb2 as pb
 
 _SCORINGS = 2  # at once; each holds its rows in memory until they are compared
-# A slice so small, of a stream whose last one took so little of a processor, is scored where it is: the way
-# to another thread and back costs more than the work. One that then held up the others goes back.
+# A slice so small, for a model whose last one took so little of a processor, is scored where it is: the way
+# to another thread and back costs more than the work. A model that then held up the others goes back.
 _INLINE_BYTES = 4096
+_INLINE_FIELDS = 256  # of the model; an `open` for more is handled in a thread even where all is at hand
 _INLINE_BUSY_S = 0.001
 _INLINE_HELD_S = 0.01
 # Large slices of one stream are scored side by side: a single search uses both cores, in order and bounded.
@@ -94,6 +97,7 @@ class PredictionServicer:
         self._loading = loading or pool
         self._score_bytes = score_bytes
         self._metrics = metrics
+        self._quick: weakref.WeakSet[LoadedModel] = weakref.WeakSet()
 
     async def Predict(
         self, requests: AsyncIterator[pb.PredictRequest]
@@ -114,11 +118,11 @@ class PredictionServicer:
                     "The first message of a prediction must say which model", fix="Send `open` first."
                 )
             loop = asyncio.get_running_loop()
-            stream, opened = await loop.run_in_executor(self._loading, self._open, first.open, principal())
+            stream, opened = await self._opened(first.open, principal())
+            model = stream.prediction.model
             yield pb.PredictResponse(opened=opened)
             if opened.signature_changed:
                 return
-            quick = False
             async for request in requests:
                 if request.WhichOneof("kind") != "rows":
                     raise InvalidInput("A prediction stream holds one `open` and then rows", fix="Send rows.")
@@ -128,21 +132,33 @@ class PredictionServicer:
                             yield response
                     return
                 started = loop.time()
-                if quick and len(request.rows) <= _INLINE_BYTES:
-                    scored = stream.score(request.rows)
-                    quick = loop.time() - started <= _INLINE_HELD_S
-                else:
-                    scored, busy_s = await loop.run_in_executor(self._pool, stream.timed, request.rows)
-                    quick = busy_s <= _INLINE_BUSY_S
+                scored = self._score_here(stream, request.rows)
+                if scored is None:
+                    scored = await self._score_there(stream, request.rows)
                 if self._metrics:
-                    self._metrics.rows_scored(
-                        stream.prediction.model.full_name, scored.rows, loop.time() - started
-                    )
+                    self._metrics.rows_scored(model.full_name, scored.rows, loop.time() - started)
                 yield pb.PredictResponse(scored=scored)
         finally:
             self._streams -= 1
             if self._metrics:
                 self._metrics.stream_closed()
+
+    def _score_here(self, stream: _Stream, rows: bytes) -> pb.Scored | None:
+        """Score a small slice of a quick model in the event loop; None for any other."""
+        if len(rows) > _INLINE_BYTES or stream.prediction.model not in self._quick:
+            return None
+        started = time.perf_counter()
+        scored = stream.score(rows)
+        if time.perf_counter() - started > _INLINE_HELD_S:
+            self._quick.discard(stream.prediction.model)
+        return scored
+
+    async def _score_there(self, stream: _Stream, rows: bytes) -> pb.Scored:
+        """Score a slice in the pool, and learn whether the model is quick."""
+        scored, busy_s = await asyncio.get_running_loop().run_in_executor(self._pool, stream.timed, rows)
+        if busy_s <= _INLINE_BUSY_S:
+            self._quick.add(stream.prediction.model)
+        return scored
 
     async def _score_ahead(
         self, stream: _Stream, request: pb.PredictRequest, rest: AsyncIterator[pb.PredictRequest]
@@ -189,11 +205,10 @@ class PredictionServicer:
         opening = pb.PredictOpen(
             caller=request.caller, model=request.model, columns=request.columns, options=request.options
         )
-        who = principal()
-
-        loop = asyncio.get_running_loop()
-        stream, opened = await loop.run_in_executor(self._loading, self._open, opening, who)
-        scored = await loop.run_in_executor(self._pool, stream.score, request.rows)
+        stream, opened = await self._opened(opening, principal())
+        scored = self._score_here(stream, request.rows)
+        if scored is None:
+            scored = await self._score_there(stream, request.rows)
         return pb.PredictRowsResponse(opened=opened, scored=scored)
 
     async def Score(self, requests: AsyncIterator[pb.ScoreRequest]) -> pb.ScoreResponse:
@@ -242,11 +257,28 @@ class PredictionServicer:
             table=table_to_proto(result.table), notices=[notice_to_proto(notice) for notice in result.notices]
         )
 
-    def _open(self, message: pb.PredictOpen, who: Principal) -> tuple[_Stream, pb.PredictOpened]:
+    async def _opened(self, message: pb.PredictOpen, who: Principal) -> tuple[_Stream, pb.PredictOpened]:
+        """What `_open` gives: at once where the model is known and warm, else from the threads that load."""
+        found = None
+        if message.ByteSize() <= _INLINE_BYTES:
+            found = self._open(message, who, at_hand=True)
+        if found is None:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._loading, self._open, message, who)
+        assert found is not None
+        return found
+
+    def _open(
+        self, message: pb.PredictOpen, who: Principal, at_hand: bool = False
+    ) -> tuple[_Stream, pb.PredictOpened] | None:
+        """The stream that ``message`` asks for; None if only what is ``at_hand`` counts and it is not there."""
         caller = caller_from_proto(message.caller, who)
         options = options_from_proto(message.options)
         columns = tuple(message.columns)
-        prediction = self._predict.open(caller, message.model, columns, options, message.signature)
+        find = self._predict.recall if at_hand else self._predict.open
+        prediction = find(caller, message.model, columns, options, message.signature)
+        if prediction is None or (at_hand and len(prediction.model.required_fields) > _INLINE_FIELDS):
+            return None
         model = prediction.model
         opened = pb.PredictOpened(
             model=model.full_name,

@@ -15,6 +15,7 @@ from kepler.adapters.mlflow.drafts import complete, run_params, run_tags
 from kepler.adapters.mlflow.lock import FileLock
 from kepler.adapters.mlflow.reader import RegistryReader, visible_to
 from kepler.adapters.mlflow.record import version_path
+from kepler.adapters.mlflow.resolutions import Resolutions
 from kepler.adapters.mlflow.writer import RegistryWriter
 from kepler.adapters.storage import version_folder
 from kepler.core.errors import Conflict, InvalidInput, NotReady, Overloaded, Unavailable
@@ -66,6 +67,7 @@ class MlflowModelStore:
         self._lock = FileLock(home / "models" / ".lock")
         self._reader = RegistryReader(self._url, self._root)
         self._writer = RegistryWriter(self._url, home / "mlflow")
+        self._resolutions = Resolutions(self._database if self._local else None)
         self._migration: threading.Thread | None = None
         self.failure = ""  # why the store did not become ready, for health checks
 
@@ -88,7 +90,17 @@ class MlflowModelStore:
         """Whether models can be read and written."""
         return (self._migration is None or not self._migration.is_alive()) and self._reader.ready()
 
+    def recall(self, ref: ModelRef) -> VersionRecord | None:
+        return self._resolutions.get(ref)[0]
+
     def resolve(self, ref: ModelRef) -> VersionRecord:
+        record, stamp = self._resolutions.get(ref)
+        if record is None:
+            record = self._resolve(ref)
+            self._resolutions.keep(ref, record, stamp)
+        return record
+
+    def _resolve(self, ref: ModelRef) -> VersionRecord:
         for name in ref.candidates:
             record = self._select(name, ref)
             if record is not None:
@@ -214,6 +226,7 @@ class MlflowModelStore:
     def close(self) -> None:
         if self._migration is not None:
             self._migration.join(_STOP_S)
+        self._resolutions.close()
         self._writer.close()
         self._reader.close()
 

@@ -60,9 +60,13 @@ class Open:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.warm = True
 
     def open(self, caller: Any, model: str, columns: tuple[str, ...], options: PredictOptions, signature: str = "") -> Prediction:  # fmt: skip
         return Prediction(self.model, options, columns, signature_changed=signature == "stale")
+
+    def recall(self, *args: Any) -> Prediction | None:
+        return self.open(*args) if self.warm else None
 
 
 @pytest.fixture
@@ -163,3 +167,57 @@ async def test_a_handful_of_rows_in_one_call(servicer):
     answer = await servicer.PredictRows(pb.PredictRowsRequest(model="m", columns=["x"], rows=b"3\n5\n"))
     assert answer.scored.values == b"6.0\n10.0\n"
     assert answer.opened.output_columns == ["predicted(x)"]
+
+
+class CountingPool(ThreadPoolExecutor):
+    """Counts what is handed to its threads."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.handed = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.handed += 1
+        return super().submit(*args, **kwargs)
+
+
+@pytest.fixture
+def pools() -> Iterator[tuple[CountingPool, CountingPool]]:
+    with CountingPool() as scoring, CountingPool() as loading:
+        yield scoring, loading
+
+
+async def test_small_slices_of_a_quick_model_change_no_thread(model, pools):
+    opener, (scoring, loading) = Open(model), pools
+    servicer = PredictionServicer(opener, None, scoring, loading=loading, max_streams=1)
+    opener.warm = False
+    await answers(servicer, OPENING, rows(11, 3), rows(13, 3))
+    assert (scoring.handed, loading.handed) == (1, 1), "the first slice shows that the model is quick"
+    opener.warm = True
+    found = await answers(servicer, OPENING, rows(11, 3), rows(13, 3))
+    assert [response.scored.values for response in found[1:]] == [b"22.0\n" * 3, b"26.0\n" * 3]
+    for _ in range(2):
+        answer = await servicer.PredictRows(pb.PredictRowsRequest(model="m", columns=["x"], rows=b"3\n"))
+        assert answer.scored.values == b"6.0\n"
+    assert (scoring.handed, loading.handed) == (1, 1)
+    await answers(servicer, OPENING, rows(11, 3_000))
+    assert scoring.handed == 2, "a slice of more than 4 kB is never scored in the event loop"
+
+
+async def test_a_model_that_held_up_the_others_goes_back_to_the_threads(model, pools):
+    scoring, loading = pools
+    servicer = PredictionServicer(Open(model), None, scoring, loading=loading, max_streams=1)
+    await answers(servicer, OPENING, rows(11, 3), rows(10, 3))  # an even slice takes 20 ms, here in the loop
+    assert scoring.handed == 1
+    await answers(servicer, OPENING, rows(11, 3))
+    assert scoring.handed == 2
+
+
+async def test_an_open_with_many_columns_is_handled_in_a_thread(model, pools):
+    scoring, loading = pools
+    servicer = PredictionServicer(Open(model), None, scoring, loading=loading, max_streams=1)
+    wide = pb.PredictRequest(open=pb.PredictOpen(model="m", columns=[f"column_{n}" for n in range(1_000)]))
+    await answers(servicer, wide)
+    assert loading.handed == 1
+    await answers(servicer, OPENING)
+    assert loading.handed == 1
