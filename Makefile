@@ -51,8 +51,8 @@ demo: app ## Train, predict, score and look, as a Splunk user sees it (under a m
 test: setup ## The suite CI runs, with coverage floors (under 25 minutes on two cores)
 	$(BIN)/python tools/run_tests.py
 
-test-full: setup ## Every count the issues name
-	$(BIN)/python tools/run_tests.py --full --no-coverage
+test-full: setup ## Every count, in parts; goes on where it was stopped (PART=kills runs that part alone)
+	$(BIN)/python tools/run_tests.py --full $(addprefix --part ,$(PART))
 
 docs: setup ## Generate the reference pages and check every link between pages
 	$(BIN)/python tools/make_algorithm_docs.py

@@ -1,7 +1,7 @@
 """Run the whole suite part by part, measure coverage, and hold it to its floors.
 
-``make test`` runs reduced counts; ``make test-full`` adds the tests marked ``full``. Parts run one after
-another, so that the first failure names the narrowest layer that broke.
+``make test`` runs reduced counts; ``make test-full`` runs every count in parts that can be resumed: see
+full_run.py. Parts run one after another, so that the first failure names the narrowest layer that broke.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from full_run import PARTS, full_run
+from steps import BIN, CHECKS, ONE_THREAD, ROOT, pytest_arguments, say
+
 COVERAGE = ROOT / "build" / "coverage"
-BIN = Path(sys.executable).parent
 
 # Debian packages without which parts would be skipped; installed where we may.
 APT = {"initdb": "postgresql", "mosquitto": "mosquitto", "libmagic": "libmagic1"}
@@ -50,10 +51,6 @@ FLOORS = (
 )
 
 
-def say(text: str) -> None:
-    print(f"\n=== {text}", flush=True)
-
-
 def run(name: str, command: list[str], **env: str) -> float:
     """Run one part; ends the whole run when it fails. Gives its seconds."""
     say(name)
@@ -66,16 +63,9 @@ def run(name: str, command: list[str], **env: str) -> float:
     return seconds
 
 
-def pytest(name: str, *paths: str, full: bool, workers: str = "2") -> float:
-    present = [path for path in paths if any((ROOT / path).rglob("test_*.py"))]
-    if not present:
-        return 0.0
-    marks = ["-m", "full or not full"] if full else []
-    spread = ["-n", workers, "--dist", "loadfile"] if workers != "0" else []
-    command = [str(BIN / "coverage"), "run", "-m", "pytest", *present, *spread, *marks, "-q", "--durations=5"]
-    return run(
-        name, command, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", COVERAGE_PROCESS_START="pyproject.toml"
-    )
+def pytest(name: str, *paths: str) -> float:
+    command = [str(BIN / "coverage"), "run", *pytest_arguments(paths)]
+    return run(name, command, **ONE_THREAD, COVERAGE_PROCESS_START="pyproject.toml")
 
 
 def has(tool: str) -> bool:
@@ -132,28 +122,30 @@ def coverage() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="every count the issues name")
-    parser.add_argument("--no-coverage", action="store_true")
+    parser.add_argument(
+        "--full", action="store_true", help="every count, in parts; passed ones are not repeated"
+    )
+    names = [part.name for part in PARTS]
+    parser.add_argument(
+        "--part", action="append", default=[], choices=names, help="of the full run; repeatable"
+    )
+    parser.add_argument("--list", action="store_true", help="the full run's parts and which have passed")
+    parser.add_argument("--no-coverage", action="store_true", help="measure none in the short run")
     options = parser.parse_args()
+    if options.full or options.part or options.list:
+        if not options.list:
+            system_packages()
+        return full_run(options.part, listing=options.list)
     started = time.monotonic()
     shutil.rmtree(COVERAGE, ignore_errors=True)
     COVERAGE.mkdir(parents=True)
     system_packages()
     times = {
         "the app is built": run("the app is built", [sys.executable, "tools/build_app.py"]),
-        "generated code": run(
-            "generated code is current", [sys.executable, "tools/make_proto.py", "--check"]
-        ),
-        "tree": run("no address or key in the tree", [sys.executable, "tools/check_tree.py"])
-        + run("links between pages hold", [sys.executable, "tools/check_links.py"]),
-        "style": run("style", [str(BIN / "ruff"), "check", "--quiet", "."]),
-        "imports": run("import contracts", [str(BIN / "lint-imports")], PYTHONPATH="edge_agent"),
-        "types": run("types", [str(BIN / "pyright")]),
-        "unit": pytest("unit and property tests", "tests/unit", "tests/property", full=options.full),
-        "contract": pytest("contract tests", "tests/contract", full=options.full),
-        "integration": pytest(
-            "integration and end-to-end tests", "tests/integration", "tests/e2e", full=options.full
-        ),
+        **{name: run(name, command, **env) for name, (command, env) in CHECKS.items()},
+        "unit": pytest("unit and property tests", "tests/unit", "tests/property"),
+        "contract": pytest("contract tests", "tests/contract"),
+        "integration": pytest("integration and end-to-end tests", "tests/integration", "tests/e2e"),
     }
     if not options.no_coverage:
         coverage()
