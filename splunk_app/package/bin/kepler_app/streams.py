@@ -98,6 +98,7 @@ class Chunk:
         self._appender = appender
         self._unanswered: deque[Slice] = deque()
         self.parts: list[bytes] = []  # records with the new columns, one part per slice
+        self.rows = 0  # in them
 
     def unsent(self) -> Iterator[Slice]:
         """Slices for a new stream: those that an earlier one did not answer, then the others."""
@@ -117,6 +118,7 @@ class Chunk:
             )
         new = fragments(scored.values, len(slice_.records), scored.one_line_per_row)
         self.parts.append(self._appender.append(slice_, new))
+        self.rows += scored.rows
         self._unanswered.popleft()
 
 

@@ -59,7 +59,6 @@ class KeplerPredict(ServiceCommand):
         began = time.monotonic()
         parts = self._score(cut(body, start, len(columns)))
         self.timed("score", began)
-        self._rows += sum(part.count(b"\n") for part in parts)
         self._end(finished)
         return Reply([self._appender.header, *parts])
 
@@ -81,6 +80,7 @@ class KeplerPredict(ServiceCommand):
                     raise
             self._reopen()
         self._say_notices_of_stream()
+        self._rows += chunk.rows
         return chunk.parts
 
     def _reopen(self) -> None:

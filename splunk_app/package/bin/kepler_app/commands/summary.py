@@ -6,7 +6,7 @@ from kepler_app.generating import GeneratingCommand
 from kepler_app.lexer import boolean, choice, integer
 from kepler_app.tables import one_word
 
-VIEWS = ("default", "params", "importance", "metrics", "schema")
+VIEWS = ("default", "params", "importance", "metrics", "schema", "groups")
 
 
 class KeplerSummary(GeneratingCommand):
