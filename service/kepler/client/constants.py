@@ -39,6 +39,9 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_ping_interval_without_data_ms", SERVER_MIN_PING_INTERVAL_MS),
     ("grpc.http2.max_ping_strikes", SERVER_MAX_PING_STRIKES),
     ("grpc.max_concurrent_streams", 2_000),
+    # A slice in one frame: the search head's client is Python, and each frame of 16 KiB costs it as much as a call.
+    ("grpc.http2.max_frame_size", MESSAGE_BYTES_MAX),
+    ("grpc.http2.lookahead_bytes", MESSAGE_BYTES_MAX),
     ("grpc.so_reuseport", 0),
     ("grpc.max_metadata_size", METADATA_BYTES_MAX),
 )
