@@ -15,17 +15,20 @@ from kepler.adapters.formats.onnx_scorer import load_runtime
 from kepler.adapters.formats.safe import SafeModelFormats
 from kepler.adapters.grpc.admin import AuthServicer, JobServicer, ModelServicer
 from kepler.adapters.grpc.calls import CAPABILITIES, CallContext, handlers
+from kepler.adapters.grpc.packages import PackageCalls
 from kepler.adapters.grpc.prediction import PredictionServicer
 from kepler.adapters.grpc.server import GrpcServer
 from kepler.adapters.grpc.training import TrainingServicer
 from kepler.adapters.jobs.dbos_jobs import DbosJobRunner, JobSettings
 from kepler.adapters.jobs.limits import WorkerLimits
 from kepler.adapters.jobs.process_worker import ProcessTrainWorker
+from kepler.adapters.mlflow.record import version_path
 from kepler.adapters.mlflow.store import MlflowModelStore
 from kepler.adapters.scoring.methods import SklearnScoring
 from kepler.adapters.security.home import HomeSecurity
 from kepler.adapters.storage import version_folder
 from kepler.adapters.storage.csv_slices import ArrowRowSpools
+from kepler.adapters.storage.package_files import PackageFiles
 from kepler.adapters.telemetry.metrics import ServiceMetrics
 from kepler.adapters.telemetry.redaction import REDACTOR
 from kepler.core.manifest import Manifest
@@ -33,6 +36,7 @@ from kepler.serving.cache import ModelCache
 from kepler.serving.loader import FolderModelLoader
 from kepler.settings import Settings
 from kepler.usecases.manage import IssueTokens, ManageJobs, ManageModels
+from kepler.usecases.packages import MovePackages
 from kepler.usecases.predict import PredictRows
 from kepler.usecases.score import ScoreRows
 from kepler.usecases.summarize import SummarizeModel
@@ -66,6 +70,7 @@ class Parts:
     jobs: DbosJobRunner
     worker: ProcessTrainWorker
     cache: ModelCache
+    packages: PackageFiles
     metrics: ServiceMetrics
     grpc_server: GrpcServer
     predict_pool: ThreadPoolExecutor
@@ -75,6 +80,8 @@ class Parts:
         """Load, once ready, what nothing needs before the first search and that search would wait for."""
         self.worker.prewarm()
         load_runtime()
+        root = self.settings.home / "models"
+        self.packages.sweep(self.models.list_versions, lambda name, job_id: version_path(root, name, job_id))
 
     def close(self) -> None:
         """Let go of everything, in the order that nothing is used after it is closed."""
@@ -149,6 +156,23 @@ def build(settings: Settings) -> Parts:
         ),
         verify,
     )
+    packages = PackageFiles(
+        settings.home / "imports",
+        security.signer,
+        security.trust,
+        min_free_bytes=settings.training.min_free_disk_bytes,
+    )
+    manage_models = ManageModels(models, audit, cache.drop)
+    moves = MovePackages(
+        manage_models,
+        models,
+        packages,
+        # As it will be served, but for the signature, which is not this home's yet.
+        FolderModelLoader(
+            SafeModelFormats(), lambda folder: version_folder.verify_folder(folder, security.trust)
+        ),
+        audit,
+    )
     prediction = PredictionServicer(
         PredictRows(models, cache),
         ScoreRows(SklearnScoring()),
@@ -170,7 +194,12 @@ def build(settings: Settings) -> Parts:
             max_uploads=settings.training.max_uploads,
         ),
         JobServicer(manage_jobs, jobs, work_pool),
-        ModelServicer(ManageModels(models, audit, cache.drop), SummarizeModel(read_manifest), work_pool),
+        ModelServicer(
+            manage_models,
+            SummarizeModel(read_manifest),
+            PackageCalls(moves, work_pool),
+            work_pool,
+        ),
         AuthServicer(IssueTokens(tokens, audit), work_pool, tls=settings.tls.enabled),
     )
     calls = CallContext(tokens, metrics, settings.predict.idle_timeout_s, settings.training.idle_timeout_s)
@@ -180,7 +209,9 @@ def build(settings: Settings) -> Parts:
         _credentials(settings),
         [service.full_name for service in SERVICES],
     )
-    return Parts(settings, security, models, jobs, worker, cache, metrics, server, predict_pool, work_pool)
+    return Parts(
+        settings, security, models, jobs, worker, cache, packages, metrics, server, predict_pool, work_pool
+    )
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:

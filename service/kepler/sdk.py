@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from kepler import sdk_data as data
 from kepler.client import Access, KeplerClient
+from kepler.client.packages import MovedVersion
 from kepler.client.records import AlgorithmDescription, Identity, ModelVersion, ScoreOrder, Table
 from kepler.core.jobs import JobRecord
 from kepler.sdk_data import Data, as_source
@@ -103,6 +104,28 @@ class Session:
     def rollback(self, name: str, alias: str) -> ModelVersion:
         """Move an alias back to the version it pointed at before."""
         return self.client.rollback(name, alias)
+
+    def export_version(self, name: str, path: str | os.PathLike[str]) -> MovedVersion:
+        """Save one version as a signed ``.kepler`` package, ``export_version("app:failure@7", "failure.kepler")``.
+
+        Raises
+        ------
+        Conflict
+            ``path`` exists already, or the version's files are not as they were signed.
+        """
+        return self.client.export_version(name, path)
+
+    def import_version(self, path: str | os.PathLike[str], into: str = "") -> MovedVersion:
+        """Make a ``.kepler`` package the next version of ``into``, or of the model it was exported from.
+
+        Raises
+        ------
+        Denied
+            No key that the service trusts has signed it.
+        Conflict
+            It is not as it was signed, or its model does not give the answers it gave when it was made.
+        """
+        return self.client.import_version(path, into=into)
 
     def delete(self, name: str) -> tuple[int, ...]:
         """Delete one version (``m@3``) or a whole model (``m``); gives the versions that went."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import getpass
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 
-from kepler.client import constants, convert, requests
+from kepler.client import constants, convert, packages, requests
 from kepler.client.address import Access, Address
 from kepler.client.channel import open_channel
 from kepler.client.discovery import find_or_start
 from kepler.client.errors import error_from_rpc
+from kepler.client.packages import MovedVersion
 from kepler.client.records import (
     AlgorithmDescription,
     Identity,
@@ -326,6 +329,24 @@ class KeplerClient:
         """Delete ``m@3`` or all of ``m``; gives the full name and the versions that went."""
         reply = self._unary(self._models.DeleteModel, self._get_model(model))
         return reply.name, tuple(reply.versions)
+
+    def export_version(self, model: str, path: str | os.PathLike[str]) -> MovedVersion:
+        """Save one version as a ``.kepler`` package at ``path``, which must not exist yet."""
+        request = models_pb2.ExportVersionRequest(caller=self.caller, model=model)
+        call = self._models.ExportVersion(request, timeout=STREAM_TIMEOUT_S, metadata=self._metadata)
+        return packages.save_package(call, Path(path), self.address)
+
+    def import_version(self, path: str | os.PathLike[str], *, into: str = "") -> MovedVersion:
+        """Make the ``.kepler`` package at ``path`` a new version of ``into``, or of the name it carries."""
+        return packages.send_package(
+            lambda requests: self._models.ImportVersion.future(
+                requests, timeout=STREAM_TIMEOUT_S, metadata=self._metadata
+            ),
+            Path(path),
+            into,
+            self.caller,
+            self.address,
+        )
 
     def _alias_call(self, method: Any, model: str, alias: str) -> ModelVersion:
         request = models_pb2.SetAliasRequest(caller=self.caller, model=model, alias=alias)

@@ -94,11 +94,15 @@ class AuditLog(Protocol):
         ...
 
 
-class Signer(Protocol):
+class Verifier(Protocol):
+    """Says whether a signature holds."""
+
+    def verify(self, payload: bytes, signature: bytes) -> bool: ...
+
+
+class Signer(Verifier, Protocol):
     """Signs model packages (Ed25519)."""
 
     key_id: str
 
     def sign(self, payload: bytes) -> bytes: ...
-
-    def verify(self, payload: bytes, signature: bytes) -> bool: ...

@@ -142,3 +142,67 @@ class SetAliasRequest(_message.Message):
     model: str
     alias: str
     def __init__(self, caller: _Optional[_Union[_common_pb2.Caller, _Mapping]] = ..., model: _Optional[str] = ..., alias: _Optional[str] = ...) -> None: ...
+
+class ExportVersionRequest(_message.Message):
+    __slots__ = ("caller", "model")
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    caller: _common_pb2.Caller
+    model: str
+    def __init__(self, caller: _Optional[_Union[_common_pb2.Caller, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
+
+class ExportVersionResponse(_message.Message):
+    __slots__ = ("opened", "chunk")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    opened: ExportOpened
+    chunk: bytes
+    def __init__(self, opened: _Optional[_Union[ExportOpened, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class ExportOpened(_message.Message):
+    __slots__ = ("version", "size_bytes", "sha256", "key_id")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    version: ModelVersion
+    size_bytes: int
+    sha256: str
+    key_id: str
+    def __init__(self, version: _Optional[_Union[ModelVersion, _Mapping]] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., key_id: _Optional[str] = ...) -> None: ...
+
+class ImportVersionRequest(_message.Message):
+    __slots__ = ("open", "chunk", "end")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    open: ImportOpen
+    chunk: bytes
+    end: ImportEnd
+    def __init__(self, open: _Optional[_Union[ImportOpen, _Mapping]] = ..., chunk: _Optional[bytes] = ..., end: _Optional[_Union[ImportEnd, _Mapping]] = ...) -> None: ...
+
+class ImportOpen(_message.Message):
+    __slots__ = ("caller", "into")
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    INTO_FIELD_NUMBER: _ClassVar[int]
+    caller: _common_pb2.Caller
+    into: str
+    def __init__(self, caller: _Optional[_Union[_common_pb2.Caller, _Mapping]] = ..., into: _Optional[str] = ...) -> None: ...
+
+class ImportEnd(_message.Message):
+    __slots__ = ("size_bytes", "sha256")
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    size_bytes: int
+    sha256: str
+    def __init__(self, size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class ImportVersionResponse(_message.Message):
+    __slots__ = ("version", "origin", "key_id")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    KEY_ID_FIELD_NUMBER: _ClassVar[int]
+    version: ModelVersion
+    origin: str
+    key_id: str
+    def __init__(self, version: _Optional[_Union[ModelVersion, _Mapping]] = ..., origin: _Optional[str] = ..., key_id: _Optional[str] = ...) -> None: ...

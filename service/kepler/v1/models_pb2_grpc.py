@@ -76,6 +76,16 @@ class ModelServiceStub(object):
                 request_serializer=kepler_dot_v1_dot_models__pb2.SetAliasRequest.SerializeToString,
                 response_deserializer=kepler_dot_v1_dot_models__pb2.ModelVersion.FromString,
                 _registered_method=True)
+        self.ExportVersion = channel.unary_stream(
+                '/kepler.v1.ModelService/ExportVersion',
+                request_serializer=kepler_dot_v1_dot_models__pb2.ExportVersionRequest.SerializeToString,
+                response_deserializer=kepler_dot_v1_dot_models__pb2.ExportVersionResponse.FromString,
+                _registered_method=True)
+        self.ImportVersion = channel.stream_unary(
+                '/kepler.v1.ModelService/ImportVersion',
+                request_serializer=kepler_dot_v1_dot_models__pb2.ImportVersionRequest.SerializeToString,
+                response_deserializer=kepler_dot_v1_dot_models__pb2.ImportVersionResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -135,6 +145,22 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportVersion(self, request, context):
+        """Sends one version as a .kepler package: `opened` first, then its bytes in chunks of at most 1 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportVersion(self, request_iterator, context):
+        """Takes a .kepler package: one `open`, its bytes in chunks of at most 1 MiB, one `end`. The answer comes once the
+        version is whole and durable; before that nothing of it can be seen. Signature, hashes and recorded answers must
+        hold, and the key that signed it must be trusted here: else FAILED_PRECONDITION or PERMISSION_DENIED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -177,6 +203,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.Rollback,
                     request_deserializer=kepler_dot_v1_dot_models__pb2.SetAliasRequest.FromString,
                     response_serializer=kepler_dot_v1_dot_models__pb2.ModelVersion.SerializeToString,
+            ),
+            'ExportVersion': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportVersion,
+                    request_deserializer=kepler_dot_v1_dot_models__pb2.ExportVersionRequest.FromString,
+                    response_serializer=kepler_dot_v1_dot_models__pb2.ExportVersionResponse.SerializeToString,
+            ),
+            'ImportVersion': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportVersion,
+                    request_deserializer=kepler_dot_v1_dot_models__pb2.ImportVersionRequest.FromString,
+                    response_serializer=kepler_dot_v1_dot_models__pb2.ImportVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -397,6 +433,60 @@ class ModelService(object):
             '/kepler.v1.ModelService/Rollback',
             kepler_dot_v1_dot_models__pb2.SetAliasRequest.SerializeToString,
             kepler_dot_v1_dot_models__pb2.ModelVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kepler.v1.ModelService/ExportVersion',
+            kepler_dot_v1_dot_models__pb2.ExportVersionRequest.SerializeToString,
+            kepler_dot_v1_dot_models__pb2.ExportVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportVersion(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/kepler.v1.ModelService/ImportVersion',
+            kepler_dot_v1_dot_models__pb2.ImportVersionRequest.SerializeToString,
+            kepler_dot_v1_dot_models__pb2.ImportVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

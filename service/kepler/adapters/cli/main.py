@@ -24,7 +24,7 @@ class Commands(LazyGroup):
         Entry("score", "score", "score", "Compare columns of a CSV file, such as label and prediction."),
         Entry("models", "models", "models", "List models."),
         Entry("summary", "models", "summary", "Show what a model learned."),
-        Entry("version", "version", "app", "List versions; promote, alias and roll back."),
+        Entry("version", "version", "app", "List versions; promote, alias, roll back, export, import."),
         Entry("delete", "models", "delete", "Delete a model or one version."),
         Entry("jobs", "jobs", "app", "List, watch and cancel jobs."),
         Entry("algorithms", "algorithms", "algorithms", "List algorithms, or the parameters of one."),

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kepler.adapters.cli import packages
 from kepler.adapters.cli.connected import Address, App, Home, Json, print_json, session
 from kepler.adapters.cli.models import show_versions
 
 if TYPE_CHECKING:
     from kepler.client.records import ModelVersion
 
-app = typer.Typer(help="List the versions of a model; promote, alias and roll back.", no_args_is_help=True)
+app = typer.Typer(
+    help="List the versions of a model; promote, alias, roll back, export and import.", no_args_is_help=True
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Model without version: NAME or app:NAME.")]
 Version = Annotated[str, typer.Argument(metavar="NAME@VERSION", help="Version to point at: app:NAME@7.")]
@@ -100,3 +103,6 @@ def delete_alias(
     with session(address, home, app) as connected:
         version = connected.client.delete_alias(name, alias)
     _say(version, f"{version.name} has no alias {alias} any more", as_json)
+
+
+app.registered_commands += packages.app.registered_commands

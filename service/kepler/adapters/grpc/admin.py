@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -19,6 +19,7 @@ from kepler.adapters.grpc.convert import (
     table_to_proto,
     version_to_proto,
 )
+from kepler.adapters.grpc.packages import PackageCalls
 from kepler.core.jobs import JobRecord
 from kepler.ports.jobs import JobRunner
 from kepler.usecases.manage import IssueTokens, ManageJobs, ManageModels
@@ -77,10 +78,23 @@ class JobServicer:
 
 
 class ModelServicer:
-    def __init__(self, manage: ManageModels, summarize: SummarizeModel, pool: Executor) -> None:
+    def __init__(
+        self, manage: ManageModels, summarize: SummarizeModel, packages: PackageCalls, pool: Executor
+    ) -> None:
         self._manage = manage
         self._summarize = summarize
+        self._packages = packages
         self._pool = pool
+
+    def ExportVersion(
+        self, request: models_pb2.ExportVersionRequest
+    ) -> AsyncGenerator[models_pb2.ExportVersionResponse, None]:
+        return self._packages.export(request)
+
+    async def ImportVersion(
+        self, requests: AsyncIterator[models_pb2.ImportVersionRequest]
+    ) -> models_pb2.ImportVersionResponse:
+        return await self._packages.take(requests)
 
     async def ListModels(self, request: models_pb2.ListModelsRequest) -> models_pb2.ListModelsResponse:
         caller = caller_from_proto(request.caller, principal())

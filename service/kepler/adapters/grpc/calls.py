@@ -50,6 +50,8 @@ CAPABILITIES: dict[str, str] = {
     "/kepler.v1.ModelService/SetAlias": "train",
     "/kepler.v1.ModelService/DeleteAlias": "train",
     "/kepler.v1.ModelService/Rollback": "train",
+    "/kepler.v1.ModelService/ExportVersion": "predict",
+    "/kepler.v1.ModelService/ImportVersion": "train",
     "/kepler.v1.AuthService/IssueToken": "issue",
     "/kepler.v1.AuthService/WhoAmI": "",
 }

@@ -10,6 +10,7 @@ from typing import Literal
 from kepler.adapters.secrets.keys import KeyFile, KeyPlace, KeyringPlace
 from kepler.adapters.secrets.signer import Ed25519Signer
 from kepler.adapters.secrets.store import FileSecretStore
+from kepler.adapters.secrets.trusted_keys import TrustedKeys
 from kepler.adapters.security.audit import HashChainAuditLog
 from kepler.adapters.security.private_files import private_folder
 from kepler.adapters.security.tokens import SqliteTokenStore
@@ -61,6 +62,10 @@ class HomeSecurity:
     @cached_property
     def signer(self) -> Ed25519Signer:
         return Ed25519Signer(self.secrets)
+
+    @cached_property
+    def trust(self) -> TrustedKeys:
+        return TrustedKeys(self.secrets, self.signer)
 
     def close(self) -> None:
         """Close what was opened; can be repeated."""

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from kepler.core.errors import Conflict, InvalidInput, KeplerError, NotFound
 from kepler.core.manifest import FileEntry, Manifest
-from kepler.ports.security import Signer
+from kepler.ports.security import Signer, Verifier
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 MAX_MANIFEST_BYTES = 64 * 2**20  # golden vectors and drift profiles of a wide model stay far below
 MAX_FILES = 10_000
 _BLOCK = 1 << 20
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+FILE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 def measure(folder: Path) -> dict[str, FileEntry]:
@@ -58,7 +58,7 @@ def seal(folder: Path, manifest: Manifest, signer: Signer) -> str:
     return hashlib.sha256(payload).hexdigest()
 
 
-def read_manifest(folder: Path, signer: Signer, full_name: str = "") -> Manifest:
+def read_manifest(folder: Path, signer: Verifier, full_name: str = "") -> Manifest:
     """The manifest, parsed once its signature holds; the other files are not looked at.
 
     ``full_name`` (``app.search/pump@3``) is what the folder must hold: a signed folder in another's place is
@@ -83,7 +83,7 @@ def read_manifest(folder: Path, signer: Signer, full_name: str = "") -> Manifest
     return manifest
 
 
-def verify_folder(folder: Path, signer: Signer, full_name: str = "") -> Manifest:
+def verify_folder(folder: Path, signer: Verifier, full_name: str = "") -> Manifest:
     """Check signature, names, sizes and hashes of everything in ``folder``; then it may be parsed.
 
     Raises `NotFound` when files are gone and `Conflict` naming the first difference otherwise. Reads every byte
@@ -92,7 +92,7 @@ def verify_folder(folder: Path, signer: Signer, full_name: str = "") -> Manifest
     manifest = read_manifest(folder, signer, full_name)
     expected = manifest.files
     for path in expected:
-        if not all(_PART.fullmatch(part) for part in path.split("/")) or path in (MANIFEST, SIGNATURE):
+        if not all(FILE_PART.fullmatch(part) for part in path.split("/")) or path in (MANIFEST, SIGNATURE):
             raise _changed(folder, f"The manifest lists {path[:120]!r}, which is no file of a version")
     try:
         present = set(_files(folder)) - {MANIFEST, SIGNATURE}
@@ -162,7 +162,7 @@ def _files(folder: Path, prefix: str = "") -> Iterator[str]:
         with os.scandir(folder / below) as entries:
             for entry in entries:
                 path = f"{below}{entry.name}"
-                if not _PART.fullmatch(entry.name):
+                if not FILE_PART.fullmatch(entry.name):
                     raise InvalidInput(f"{path[:120]!r} is not a legal file name in a model version")
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(f"{path}/")
