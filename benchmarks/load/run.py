@@ -7,7 +7,7 @@ import sys
 
 from benchmarks.harness.splunk_python import ROOT
 
-PARTS = ("start_up", "predict_path", "train_path", "train_memory", "streams")
+PARTS = ("start_up", "predict_path", "train_path", "train_memory", "streams", "worker_kills")
 
 
 def main() -> int:
