@@ -31,6 +31,7 @@ from kepler.adapters.storage.csv_slices import ArrowRowSpools
 from kepler.adapters.storage.package_files import PackageFiles
 from kepler.adapters.telemetry.metrics import ServiceMetrics
 from kepler.adapters.telemetry.redaction import REDACTOR
+from kepler.core.group_table import GROUP_LIST, GroupTable
 from kepler.core.manifest import Manifest
 from kepler.serving.cache import ModelCache
 from kepler.serving.loader import FolderModelLoader
@@ -132,6 +133,9 @@ def build(settings: Settings) -> Parts:
     def read_manifest(folder: Path) -> Manifest:
         return version_folder.read_manifest(folder, security.signer)
 
+    def read_groups(folder: Path, manifest: Manifest) -> GroupTable:
+        return GroupTable.from_bytes(version_folder.read_listed(folder, manifest, GROUP_LIST))
+
     cache = ModelCache(
         FolderModelLoader(SafeModelFormats(), verify),
         max_bytes=settings.predict.cache_mb * _MIB,
@@ -196,7 +200,7 @@ def build(settings: Settings) -> Parts:
         JobServicer(manage_jobs, jobs, work_pool),
         ModelServicer(
             manage_models,
-            SummarizeModel(read_manifest),
+            SummarizeModel(read_manifest, read_groups),
             PackageCalls(moves, work_pool),
             work_pool,
         ),

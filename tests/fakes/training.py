@@ -57,14 +57,20 @@ class MemoryRows:
         self.columns = tuple(columns)
         self.n_rows = len(next(iter(self._data.values()), []))
 
-    def read(self, fields: Sequence[str], *, as_text: frozenset[str] = frozenset()) -> TrainingTable:
+    def read(
+        self,
+        fields: Sequence[str],
+        *,
+        as_text: frozenset[str] = frozenset(),
+        keys: frozenset[str] = frozenset(),
+    ) -> TrainingTable:
         table = TrainingTable({}, self.n_rows)
         for name in fields:
             values = self._data[name]
             numbers = None if name in as_text else _numbers(values)
             if numbers is None:
                 text = text_column(values)
-                wide = len(text.categories) > 200
+                wide = len(text.categories) > 200 and name not in keys
                 table.columns[name] = WideText(text.missing) if wide else text
                 table.bad_numbers[name] = next((v for v in values if v and _numbers([v]) is None), "")
             else:

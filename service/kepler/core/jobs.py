@@ -22,10 +22,14 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One sentence the user should read that is not an error. ``level`` is ``info`` or ``warn``."""
+    """One sentence the user should read that is not an error. ``level`` is ``info`` or ``warn``.
+
+    Notices of one stream with the same ``about`` are one, although their texts may differ in a count.
+    """
 
     level: str
     text: str
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from kepler.core.algorithms import SummaryTable, Task
 from kepler.core.checked_json import Section, canonical, parse_object
 from kepler.core.errors import InvalidInput
 from kepler.core.golden import GoldenVectors
+from kepler.core.groups import Groups
 from kepler.core.names import ModelName
 from kepler.core.outputs import OutputPlan
 from kepler.core.preparation import Preparation
@@ -53,6 +54,9 @@ class Origin:
 class Manifest:
     """One model version. ``name``, ``version``, ``files`` and ``run_id`` are empty in a draft.
 
+    With ``groups`` (``by``) it holds one model per group: ``preparation`` then names the fields that any of them
+    reads, and each has its own, beside ``model``'s list of groups.
+
     ``profile`` is over the rows that were sent; ``rows`` were used of ``rows_sent``. ``parent`` is the full
     name of the version that training went on from. ``origin`` is None unless the version was imported.
     """
@@ -84,6 +88,7 @@ class Manifest:
     name: str = ""
     version: int = 0
     files: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
+    groups: Groups | None = None
     origin: Origin | None = None
 
     @property
@@ -92,7 +97,9 @@ class Manifest:
 
     @property
     def required_fields(self) -> tuple[str, ...]:
-        return self.preparation.required_fields
+        """What a prediction reads: the fields of the preparation, then those that choose the group."""
+        read = self.preparation.required_fields
+        return (*read, *(name for name in self.groups.fields if name not in read)) if self.groups else read
 
     @property
     def number_fields(self) -> frozenset[str]:
@@ -115,12 +122,19 @@ class Manifest:
     def schema_table(self) -> SummaryTable:
         """The fields the model reads, as a table."""
         rows: list[tuple[str, ...]] = []
+        by = self.groups.fields if self.groups else ()
         for name in self.required_fields:
             profile = self.profile.get(name)
             kind = "number" if name in self.number_fields else "text"
             nulls = str(profile.nulls) if profile else ""
             rows.append(
-                (name, "feature", kind, nulls, str(profile.distinct) if profile and kind == "text" else "")
+                (
+                    name,
+                    "group" if name in by else "feature",
+                    kind,
+                    nulls,
+                    str(profile.distinct) if profile and kind == "text" else "",
+                )
             )
         if self.target:
             kind = "text" if self.classes else "number"
@@ -195,6 +209,7 @@ class Manifest:
             "parent": self.parent,
             "golden": self.golden.to_json(),
             "model": self.model.to_json(),
+            **({"groups": self.groups.to_json()} if self.groups else {}),
             "files": {path: {"sha256": item.sha256, "size": item.size} for path, item in self.files.items()},
             **({} if self.origin is None else {"origin": asdict(self.origin)}),
         }
@@ -251,6 +266,7 @@ class Manifest:
             name=root.text("name", max_chars=250),
             version=root.integer("version"),
             files=root.mapping("files", lambda inner, key: _file(inner.section(key)), max_items=10_000),
+            groups=Groups.from_json(root.section("groups")) if "groups" in root else None,
             origin=_origin(root.section("origin")) if "origin" in root else None,
         )
         for section in (data, search, root):

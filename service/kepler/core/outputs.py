@@ -135,13 +135,23 @@ class OutputPlan:
         return [(name, "components", index) for index, name in enumerate(names)]
 
     def build(
-        self, raw: RawScores, kept: Bools | None, *, as_name: str = "", probabilities: bool = False
+        self,
+        raw: RawScores,
+        kept: Bools | None,
+        *,
+        as_name: str = "",
+        probabilities: bool = False,
+        blank_missing: bool = False,
     ) -> tuple[Output, ...]:
-        """Columns for all rows of a batch out of the scores of its ``kept`` rows (None: all were)."""
-        return tuple(
+        """Columns for all rows of a batch out of the scores of its ``kept`` rows (None: all were).
+
+        ``blank_missing`` leaves a NaN blank: with groups, the model of a row may not have every column.
+        """
+        made = tuple(
             self._column(name, raw[key] if index < 0 else raw[key][:, index], key, kept)
             for name, key, index in self._picks(as_name, probabilities)
         )
+        return tuple(map(_blank_missing, made)) if blank_missing else made
 
     def _column(self, name: str, scores: npt.NDArray[Any], key: str, kept: Bools | None) -> Output:
         if key == "label":
@@ -178,6 +188,14 @@ class OutputPlan:
         )
         section.done()
         return plan
+
+
+def _blank_missing(output: Output) -> Output:
+    if isinstance(output, TextOutput) or not (missing := np.isnan(output.values)).any():
+        return output
+    return NumberOutput(
+        output.name, output.values, missing if output.blank is None else missing | output.blank
+    )
 
 
 def _spread(values: npt.NDArray[Any], kept: Bools | None, empty: int) -> npt.NDArray[Any]:

@@ -199,7 +199,7 @@ class Preparation:
         value, or NaN, as ``nulls`` says). ``null`` takes an absent field for one without values.
         ``error`` raises `InvalidInput` naming the absent fields.
         """
-        notices = self._absent(batch, on_missing)
+        notices = absent_notices(self, batch, on_missing)
         x: Matrix = np.empty((batch.n_rows, len(self.feature_names)), dtype=dtype)
         dropped: Bools | None = None
         at = 0
@@ -212,7 +212,7 @@ class Preparation:
                 column = _empty(feature, batch.n_rows)
             written = feature.write(column, out)
             if written.unseen:
-                notices.append(_unseen(feature))
+                notices.append(unseen_notice(feature))
             lenient = absent and on_missing == "warn" and not isinstance(feature, NumberFeature)
             if written.missing is not None and self.nulls == "drop" and not lenient:
                 dropped = written.missing if dropped is None else dropped | written.missing
@@ -220,18 +220,6 @@ class Preparation:
             return Prepared(x, None, tuple(notices))
         kept = ~dropped
         return Prepared(x[kept], kept, tuple(notices))
-
-    def _absent(self, batch: RecordBatch, on_missing: str) -> list[Notice]:
-        absent = [name for name in self.required_fields if name not in batch]
-        if not absent or on_missing == "null":
-            return []
-        shown = ", ".join(repr(name) for name in absent[:5]) + (" and more" if len(absent) > 5 else "")
-        text = f"The rows lack {len(absent)} of the model's {len(self.features)} fields: {shown}"
-        if on_missing == "error":
-            raise InvalidInput(text, fix="Add them, or use on_missing=warn.")
-        blank = self.nulls == "drop" and any(name in self.number_fields for name in absent)
-        effect = "predictions are blank" if blank else "predictions are made without them"
-        return [Notice("warn", f"{text}; {effect} (on_missing=warn)")]
 
     def to_json(self) -> dict[str, Any]:
         return {"nulls": self.nulls, "features": [_feature_to_json(feature) for feature in self.features]}
@@ -245,6 +233,20 @@ class Preparation:
         if len(set(names)) != len(names):
             raise InvalidInput(f"{section.where} names a field twice")
         return cls(nulls, features)
+
+
+def absent_notices(preparation: Preparation, batch: RecordBatch, on_missing: str) -> list[Notice]:
+    """What is to be said of fields that ``batch`` lacks. Raises `InvalidInput` under ``on_missing=error``."""
+    absent = [name for name in preparation.required_fields if name not in batch]
+    if not absent or on_missing == "null":
+        return []
+    shown = ", ".join(repr(name) for name in absent[:5]) + (" and more" if len(absent) > 5 else "")
+    text = f"The rows lack {len(absent)} of the model's {len(preparation.features)} fields: {shown}"
+    if on_missing == "error":
+        raise InvalidInput(text, fix="Add them, or use on_missing=warn.")
+    blank = preparation.nulls == "drop" and any(name in preparation.number_fields for name in absent)
+    effect = "predictions are blank" if blank else "predictions are made without them"
+    return [Notice("warn", f"{text}; {effect} (on_missing=warn)")]
 
 
 def _fit_into(values: Any, dtype: np.dtype[Any]) -> Any:
@@ -279,7 +281,8 @@ def _empty(feature: Feature, n_rows: int) -> Column:
     return TextColumn(np.full(n_rows, MISSING, dtype=np.int32), ())
 
 
-def _unseen(feature: Feature) -> Notice:
+def unseen_notice(feature: Feature) -> Notice:
+    """That a text field has values which training has not seen, and what becomes of them."""
     effect = {
         "onehot": "they count as none of the known ones",
         "target": "they count as the average of all",

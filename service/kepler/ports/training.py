@@ -20,10 +20,17 @@ class TrainingRows(Protocol):
     @property
     def n_rows(self) -> int: ...
 
-    def read(self, fields: Sequence[str], *, as_text: frozenset[str] = frozenset()) -> TrainingTable:
+    def read(
+        self,
+        fields: Sequence[str],
+        *,
+        as_text: frozenset[str] = frozenset(),
+        keys: frozenset[str] = frozenset(),
+    ) -> TrainingTable:
         """The ``fields`` as numbers where every value of a field is one, else as text.
 
-        Fields in ``as_text`` stay text whatever they hold. Memory: 8 bytes a number, 4 a text.
+        Fields in ``as_text`` stay text whatever they hold; of those in ``keys`` too, `MAX_GROUPS` distinct
+        texts are kept, where other fields keep fewer. Memory: 8 bytes a number, 4 a text.
         """
         ...
 

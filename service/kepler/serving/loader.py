@@ -13,10 +13,11 @@ from kepler.core.jobs import Notice
 from kepler.core.manifest import Manifest
 from kepler.core.outputs import Output
 from kepler.core.records import RecordBatch
-from kepler.ports.formats import ModelFormats, Scorer
-from kepler.ports.serving import PredictOptions, Scoring
+from kepler.ports.formats import GroupFormats, ModelFormats, Scorer
+from kepler.ports.serving import LoadedModel, PredictOptions, Scoring
+from kepler.serving.grouped import GroupedServedModel
+from kepler.serving.options import check_options
 
-ON_MISSING = ("warn", "error", "null")
 _BASE_BYTES = 64 * 1024  # what a loaded model costs beside its weights
 
 
@@ -35,18 +36,7 @@ class ServedModel:
         self.size_bytes = scorer.size_bytes + 4 * categories + _BASE_BYTES
 
     def check_options(self, options: PredictOptions) -> None:
-        if options.on_missing not in ON_MISSING:
-            raise InvalidInput(
-                f"Invalid value for on_missing: {options.on_missing[:40]!r}", fix="Use warn, error or null."
-            )
-        if options.probabilities:
-            self.manifest.outputs.check_probabilities(f"{self.full_name} ({self.manifest.algorithm})")
-        if options.overrides:
-            name = sorted(options.overrides)[0]
-            raise InvalidInput(
-                f"{self.manifest.algorithm} has no option {name[:60]!r} to change when predicting",
-                fix=f"Leave out {name[:60]}=..., or train again with it.",
-            )
+        check_options(self.manifest, self.full_name, options)
 
     def output_columns(self, options: PredictOptions) -> tuple[str, ...]:
         return self.manifest.outputs.columns(as_name=options.as_name, probabilities=options.probabilities)
@@ -90,7 +80,7 @@ class FolderModelLoader:
         self._verify = verify
         self._threads = threads
 
-    def load(self, folder: Path, full_name: str) -> ServedModel:
+    def load(self, folder: Path, full_name: str) -> LoadedModel:
         """Raises `Conflict` when the model does not give the answers it gave when it was made."""
         manifest = self._verify(folder)
         holds = f"{manifest.name}@{manifest.version}"
@@ -99,6 +89,11 @@ class FolderModelLoader:
                 f"The folder of model {full_name} holds {holds}",
                 fix="Restore the service's home from a backup, or train the model again.",
             )
+        if manifest.groups is not None:
+            if not isinstance(self._formats, GroupFormats):
+                raise InvalidInput(f"Model {full_name} holds groups, which these formats do not read")
+            pack = self._formats.open_groups(folder, threads=self._threads)
+            return GroupedServedModel(manifest, pack, full_name)
         scorer = self._formats.load(manifest.model, folder, threads=self._threads)
         golden = manifest.golden
         if golden.inputs:

@@ -12,18 +12,31 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kepler.core.algorithms import Algorithm, AlgorithmInfo, Fitted, Incremental, Run, Task, TrainingSet
+from kepler.core.algorithms import (
+    Algorithm,
+    AlgorithmInfo,
+    Fitted,
+    Incremental,
+    Run,
+    SummaryTable,
+    Task,
+    TrainingSet,
+)
 from kepler.core.errors import InvalidInput
 from kepler.core.golden import GOLDEN_ROWS, GoldenVectors
+from kepler.core.groups import Groups, check_by
 from kepler.core.jobs import Notice
 from kepler.core.manifest import Manifest
 from kepler.core.metrics import SILHOUETTE_ROWS
 from kepler.core.outputs import OutputPlan
+from kepler.core.preparation import Preparation
+from kepler.core.profile import FieldProfile
 from kepler.core.saved import SavedModel
 from kepler.core.training import TrainOutcome, TrainSpec
 from kepler.ports.formats import ModelFormats
 from kepler.ports.training import TrainingFiles
 from kepler.usecases.crossvalidate import check_folds, cross_validate
+from kepler.usecases.grouped import GroupTraining
 from kepler.usecases.prepare import Chosen, PreparedRows, build, choose, load, split
 from kepler.usecases.resume import (
     Earlier,
@@ -88,6 +101,10 @@ def fit_model(
     algorithm = algorithms.create(info, spec.params)
     _check(spec, info)
     check_incremental(spec, info, algorithm, formats)
+    if spec.by:
+        return _fit_groups(
+            spec, info, lambda: algorithms.create(info, spec.params), files, formats, run, surroundings
+        )
     run.progress(0.0, "loading")
     if spec.partial_fit and spec.parent:
         earlier = open_earlier(spec, info, files, formats)
@@ -104,7 +121,11 @@ def fit_model(
     measured = _answer(spec, trained, plan, files, run)
     metrics = trained.metrics or measured
     if draft is not None:
-        files.write_manifest(_manifest(spec, info, trained, plan, *draft, metrics, surroundings))
+        described = _Draft(
+            plan, trained.prepared.preparation, *draft, metrics, trained.chosen.profile,
+            trained.fitted.summary, trained.chosen.selection.n_kept, trained.chosen.table.n_rows, trained.parent,
+        )  # fmt: skip
+        files.write_manifest(_manifest(spec, info, described, surroundings))
     run.progress(1.0, "done")
     used, sent = trained.chosen.selection.n_kept, trained.chosen.table.n_rows
     return TrainOutcome(
@@ -119,9 +140,7 @@ def fit_model(
 
 def _check(spec: TrainSpec, info: AlgorithmInfo) -> None:
     if spec.by:
-        raise InvalidInput(
-            f"{info.name} cannot make one model per value of a field (by)", fix="Leave out 'by'."
-        )
+        check_by(spec.by, kfold_cv=spec.kfold_cv, partial_fit=spec.partial_fit)
     if spec.model and not info.savable:
         raise InvalidInput(
             f"{info.name} only answers for the rows it is given, so there is no model to keep",
@@ -129,6 +148,34 @@ def _check(spec: TrainSpec, info: AlgorithmInfo) -> None:
         )
     if spec.kfold_cv:
         check_folds(spec, info)
+
+
+def _fit_groups(
+    spec: TrainSpec, info: AlgorithmInfo, make: Callable[[], Algorithm], files: TrainingFiles,
+    formats: ModelFormats, run: Run, surroundings: Surroundings,
+) -> TrainOutcome:  # fmt: skip
+    """One model per group (``by``)."""
+
+    def fit(data: TrainingSet, run: Run) -> Fitted:
+        with _told(info):
+            return make().fit(data, run)
+
+    grouped = GroupTraining(spec, info, fit, files, formats).run(run)
+    if grouped.saved is not None:
+        draft = _Draft(
+            grouped.plan, grouped.preparation, grouped.saved, GoldenVectors((), {}), grouped.metrics,
+            grouped.profile, grouped.summary, grouped.rows_used, grouped.rows_sent, groups=grouped.groups,
+        )  # fmt: skip
+        files.write_manifest(_manifest(spec, info, draft, surroundings))
+    run.progress(1.0, "done")
+    return TrainOutcome(
+        rows_used=grouped.rows_used,
+        rows_dropped=grouped.rows_sent - grouped.rows_used,
+        metrics=grouped.metrics,
+        notices=tuple(grouped.notices),
+        model_dir=files.draft_name if grouped.saved is not None else "",
+        predictions=files.predictions_name if spec.output == "predictions" else "",
+    )
 
 
 def _train(
@@ -270,30 +317,39 @@ def _answer(spec: TrainSpec, trained: _Trained, plan: OutputPlan, files: Trainin
     return (*learned.items(), *((f"test_{name}", value) for name, value in held.items()))
 
 
-def _manifest(
-    spec: TrainSpec,
-    info: AlgorithmInfo,
-    trained: _Trained,
-    plan: OutputPlan,
-    saved: SavedModel,
-    golden: GoldenVectors,
-    metrics: Metrics,
-    surroundings: Surroundings,
-) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What a training adds to its manifest."""
+
+    plan: OutputPlan
+    preparation: Preparation
+    saved: SavedModel
+    golden: GoldenVectors
+    metrics: Metrics
+    profile: Mapping[str, FieldProfile]
+    summary: Mapping[str, SummaryTable]
+    rows: int
+    rows_sent: int
+    parent: str = ""
+    groups: Groups | None = None
+
+
+def _manifest(spec: TrainSpec, info: AlgorithmInfo, draft: _Draft, surroundings: Surroundings) -> Manifest:
     return Manifest(
         task=info.task,
         algorithm=info.name,
         params=spec.params,
         target=spec.target,
-        preparation=trained.prepared.preparation,
-        outputs=plan,
-        model=saved,
-        golden=golden,
-        profile=trained.chosen.profile,
-        metrics=metrics,
-        summary=trained.fitted.summary,
-        rows=trained.chosen.selection.n_kept,
-        rows_sent=trained.chosen.table.n_rows,
+        preparation=draft.preparation,
+        outputs=draft.plan,
+        model=draft.saved,
+        golden=draft.golden,
+        groups=draft.groups,
+        profile=draft.profile,
+        metrics=draft.metrics,
+        summary=draft.summary,
+        rows=draft.rows,
+        rows_sent=draft.rows_sent,
         data_sha256=spec.data_sha256,
         search=spec.search,
         owner=spec.owner,
@@ -301,7 +357,7 @@ def _manifest(
         seeds={"seed": spec.seed},
         code_version=surroundings.code_version,
         environment=surroundings.environment,
-        parent=trained.parent,
+        parent=draft.parent,
         job_id=spec.job_id,
         created_at=surroundings.now,
     )

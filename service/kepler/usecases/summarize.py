@@ -9,10 +9,11 @@ from typing import Protocol
 
 from kepler.core.algorithms import SummaryTable
 from kepler.core.errors import InvalidInput
+from kepler.core.group_table import GroupTable
 from kepler.core.manifest import Manifest
 from kepler.core.versions import VersionRecord
 
-VIEWS = ("default", "params", "importance", "metrics", "schema")
+VIEWS = ("default", "params", "importance", "metrics", "schema", "groups")
 DEFAULT_LIMIT = 1000
 
 
@@ -36,9 +37,16 @@ class VersionDetails:
     manifest_json: str
 
 
+class ReadGroups(Protocol):
+    """Reads and verifies the list of groups of a version folder whose manifest was verified."""
+
+    def __call__(self, folder: Path, manifest: Manifest) -> GroupTable: ...
+
+
 class SummarizeModel:
-    def __init__(self, read_manifest: ReadManifest) -> None:
+    def __init__(self, read_manifest: ReadManifest, read_groups: ReadGroups) -> None:
         self._read = read_manifest
+        self._read_groups = read_groups
 
     def details(self, version: VersionRecord) -> VersionDetails:
         manifest = self._read(Path(version.folder))
@@ -57,7 +65,16 @@ class SummarizeModel:
         """One of `VIEWS` of a version, at most ``limit`` rows (0: 1,000)."""
         if view not in VIEWS:
             raise InvalidInput(f"{view[:40]!r} is not a view of a model", fix=f"Use {', '.join(VIEWS)}.")
-        table = self._view(self._read(Path(version.folder)), view)
+        folder = Path(version.folder)
+        manifest = self._read(folder)
+        if view == "groups":
+            if manifest.groups is None:
+                raise InvalidInput(
+                    f"{version.full_name} was not trained by groups",
+                    fix="Use another view, or train with 'by'.",
+                )
+            return self._read_groups(folder, manifest).summary(limit or DEFAULT_LIMIT)
+        table = self._view(manifest, view)
         return SummaryTable(table.columns, table.rows[: limit or DEFAULT_LIMIT])
 
     def _view(self, manifest: Manifest, view: str) -> SummaryTable:

@@ -10,6 +10,7 @@ from pathlib import Path
 from kepler.core.algorithms import AlgorithmInfo
 from kepler.core.datasets import expand_fields
 from kepler.core.errors import InvalidInput, NotFound, Overloaded
+from kepler.core.groups import check_by
 from kepler.core.jobs import JobRecord, JobState, Notice
 from kepler.core.manifest import Manifest
 from kepler.core.names import parse_new, parse_ref
@@ -138,8 +139,9 @@ class TrainModel:
             )
         if order.target:
             expand_fields((order.target,), order.columns)  # there, or an error that names the nearest
+        by = _group_fields(order)
         features = expand_fields(
-            order.features, order.columns, exclude=(order.target,) if order.target else ()
+            order.features, order.columns, exclude=(*by, *((order.target,) if order.target else ()))
         )
         model = parse_new(order.into, user=caller.user, app=caller.app) if order.into else None
         if model is not None:
@@ -156,7 +158,7 @@ class TrainModel:
             features=features,
             columns=order.columns,
             target=order.target,
-            by=order.by,
+            by=by,
             model=str(model) if model else "",
             as_name=order.as_name,
             params=params,
@@ -175,7 +177,7 @@ class TrainModel:
             search=caller.search,
             threads=self.limits.threads,
         )
-        used = (*features, *((order.target,) if order.target else ()), *order.by)
+        used = (*features, *((order.target,) if order.target else ()), *by)
         folder = self.jobs.folder(spec.job_id)
         spool: RowSpool | None = None
         if not order.dry_run and not self._exists(spec.job_id):
@@ -231,6 +233,21 @@ class TrainModel:
         return version.folder, self._verify(Path(version.folder), version.full_name).digest
 
 
+def _group_fields(order: TrainOrder) -> tuple[str, ...]:
+    """The fields after ``by``; within a group each has one value, so it is no field to learn from."""
+    if not order.by:
+        return ()
+    by = expand_fields(order.by, order.columns)
+    check_by(by)
+    for name in by:
+        if name == order.target or name in order.features:
+            raise InvalidInput(
+                f"Field {name!r} chooses the group, so it has one value within each",
+                fix="Leave it out before 'by'.",
+            )
+    return by
+
+
 def _check_options(order: TrainOrder) -> None:
     for name, value, known in (
         ("output", order.output, OUTPUTS),
@@ -251,7 +268,4 @@ def _check_options(order: TrainOrder) -> None:
             fix="Leave out one of them.",
         )
     if order.by:
-        raise InvalidInput(
-            f"One model for each value of {order.by[0]!r} is not available for {order.algorithm}",
-            fix="Leave out 'by'.",
-        )
+        check_by(order.by, kfold_cv=order.kfold_cv, partial_fit=order.partial_fit)

@@ -251,7 +251,10 @@ def test_a_dropped_text_field_says_what_is_no_number(tmp_path):
     ("spec", "sentence"),
     [
         ({"features": ("a", "cc")}, "Field 'cc' is not in the rows. Did you mean 'c'"),
-        ({"by": ("c",)}, "one model per value"),
+        ({"by": ("c",), "features": ("a",), "kfold_cv": 3}, "kfold_cv does not go with 'by'"),
+        ({"by": ("c",), "features": ("a",), "partial_fit": True}, "partial_fit does not go with 'by'"),
+        ({"by": tuple("abcdefghi")}, "9 fields stand after 'by' and at most 8 may"),
+        ({"by": ("c",), "features": ("a",), "model": "app.search/m"}, "formats keep no groups"),
         ({"algorithm": "Halves", "target": "", "model": "app.search/m"}, "no model to keep"),
         (
             {"algorithm": "Lines", "target": "c", "features": ("a",)},

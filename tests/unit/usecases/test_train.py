@@ -141,7 +141,10 @@ def test_a_dry_run_touches_no_disk(house: House):
         ({"test_size": 1.0}, "test_size"),
         ({"kfold_cv": 1, "into": ""}, "kfold_cv"),
         ({"kfold_cv": 5}, "keeps no model"),
-        ({"by": ("b",)}, "One model for each value of 'b'"),
+        ({"by": ("nope",)}, "Field 'nope' is not in the rows"),
+        ({"by": ("y",)}, "Field 'y' chooses the group"),
+        ({"by": ("b",), "features": ("a", "b")}, "Field 'b' chooses the group"),
+        ({"by": ("b",), "partial_fit": True}, "partial_fit does not go with 'by'"),
         ({"into": "m@3"}, "names a version to train into"),
         ({"into": "a/b"}, "not a full model name"),
         ({"partial_fit": True, "into": ""}, "none is named"),
@@ -218,3 +221,10 @@ def test_a_spool_that_does_not_open_leaves_no_folder(house: House, monkeypatch: 
     with pytest.raises(Overloaded):
         house.train.open(ANA, replace(ORDER, request_id="r"))
     assert list(house.jobs.root.iterdir()) == []
+
+
+def test_fields_after_by_are_no_features_and_are_kept(house: House):
+    upload = house.train.open(ANA, replace(ORDER, by=("b",)))
+    assert (upload.spec.by, upload.spec.features) == (("b",), ("a",))
+    assert upload.used_fields == ("a", "y", "b")
+    upload.abort()

@@ -20,6 +20,7 @@ from kepler.adapters.storage.arrow_text import booleans, column_text, pc
 from kepler.adapters.storage.csv_fragments import render_outputs, render_text
 from kepler.core.datasets import MAX_TRACKED_DISTINCT, NumberBlock, TrainingTable, WideText
 from kepler.core.errors import InvalidInput, NotFound
+from kepler.core.groups import MAX_GROUPS
 from kepler.core.outputs import Output
 from kepler.core.records import Column, NumberColumn, TextColumn
 
@@ -47,7 +48,13 @@ class ArrowTrainingRows:
             raise InvalidInput("The rows of this training cannot be read", cause=str(error)[:200]) from error
         self.n_rows = sum(self._sizes)
 
-    def read(self, fields: Sequence[str], *, as_text: frozenset[str] = frozenset()) -> TrainingTable:
+    def read(
+        self,
+        fields: Sequence[str],
+        *,
+        as_text: frozenset[str] = frozenset(),
+        keys: frozenset[str] = frozenset(),
+    ) -> TrainingTable:
         """See the port."""
         names = list(dict.fromkeys(fields))
         block = self._block(names, as_text)
@@ -58,7 +65,13 @@ class ArrowTrainingRows:
             for name in names
             if name not in as_text
         }
-        texts = {name: _Texts(self.n_rows, self._max_distinct) for name in names if name in as_text}
+        texts = {
+            name: _Texts(
+                self.n_rows, max(MAX_GROUPS, self._max_distinct) if name in keys else self._max_distinct
+            )
+            for name in names
+            if name in as_text
+        }
         bad: dict[str, str] = {}
         again: set[str] = set()
         for index, (at, batch) in enumerate(self._batches()):

@@ -109,6 +109,20 @@ def verify_folder(folder: Path, signer: Verifier, full_name: str = "") -> Manife
     return manifest
 
 
+def read_listed(folder: Path, manifest: Manifest, name: str) -> bytes:
+    """One small file of a version whose ``manifest`` was verified. Raises `Conflict` for any difference."""
+    entry = manifest.files.get(name)
+    if entry is None:
+        raise _changed(folder, f"The manifest lists no {name!r}")
+    try:
+        content = _small(folder / name)
+    except FileNotFoundError as error:
+        raise _changed(folder, f"{name!r} is missing") from error
+    if FileEntry(hashlib.sha256(content).hexdigest(), len(content)) != entry:
+        raise _changed(folder, f"{name!r} has another SHA-256")
+    return content
+
+
 def adopt(draft: Path, folder: Path) -> None:
     """Move a draft to where the version will live. Repeating it is safe; what is there already is kept."""
     if folder.is_dir():
