@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,11 @@ _SEED = 42
 _TOLERANCE = 1e-9  # sums of doubles in another order
 _TOLERANCE_SINGLE = 1e-5
 
+_REST_S = 2.0  # of a forest that was too slow, before it is tried again
+
+# Its operations are short and take the interpreter's lock again and again: two forests at once would hinder
+# each other more than one after the other takes.
+_one_forest = threading.Lock()
 _log = structlog.get_logger(__name__)
 
 
@@ -47,6 +54,8 @@ class OnnxScorer:
         self.n_features: int = shape[1]
         self.size_bytes = len(model) * 2  # the session keeps its own copy beside the graph's tables
         self._cut: Cut | None = None
+        self._walk_s = 0.0  # processor seconds of one row by the whole graph
+        self._walks_until = 0.0
         if not block_rows:
             self._cut = self._agreeing(cut_ensemble(model), threads)
 
@@ -61,7 +70,9 @@ class OnnxScorer:
                 for key, value in self._run(np.zeros((1, self.n_features), self._dtype)).items()
             }
         if self._cut is not None and len(rows) >= self._cut.forest.least_rows:
-            return self._run_cut(self._cut, rows)
+            scores = self._try_cut(self._cut, rows)
+            if scores is not None:
+                return scores
         block = self._block_rows
         if not block or len(rows) <= block:
             return self._run(rows)
@@ -72,8 +83,22 @@ class OnnxScorer:
         arrays: list[Any] = list(self._session.run(self._names, {"x": rows}))
         return dict(zip(self._names, arrays, strict=True))
 
-    def _run_cut(self, cut: Cut, rows: Matrix) -> RawScores:
-        given = {cut.sums: cut.forest.sums(rows)}
+    def _try_cut(self, cut: Cut, rows: Matrix) -> RawScores | None:
+        """Scores by columns, or None once that takes longer than the walk would have."""
+        limit_s = len(rows) * self._walk_s
+        if time.monotonic() < self._walks_until or not _one_forest.acquire(timeout=limit_s):
+            return None
+        try:
+            sums = cut.forest.sums(rows, limit_s)
+        finally:
+            _one_forest.release()
+        if sums is None:
+            self._walks_until = time.monotonic() + _REST_S
+            return None
+        return self._finish(cut, rows, sums)
+
+    def _finish(self, cut: Cut, rows: Matrix, sums: Any) -> RawScores:
+        given = {cut.sums: sums}
         if cut.needs_x:
             given["x"] = rows
         arrays: list[Any] = list(self._rest.run(self._names, given))
@@ -86,7 +111,10 @@ class OnnxScorer:
         self._rest = _session(cut.rest, threads)
         rows = cut.forest.example_rows(_CHECKED_ROWS, self.n_features, _SEED).astype(self._dtype)
         tolerance = _TOLERANCE_SINGLE if cut.forest.dtype == np.float32 else _TOLERANCE
-        whole, parts = self._run(rows), self._run_cut(cut, rows)
+        started = time.thread_time()
+        whole = self._run(rows)
+        self._walk_s = (time.thread_time() - started) / len(rows)
+        parts = self._finish(cut, rows, cut.forest.sums(rows))
         # Labels may tie where sums differ in their last bit; the numbers they come from are compared.
         numbers = [key for key in self._names if whole[key].dtype.kind == "f"]
         for key in numbers:

@@ -12,6 +12,8 @@ Ensembles of Regression Trees". The fold by maxima is ours.
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -74,11 +76,17 @@ class TreeColumns:
         self.least_rows = int(steps * _ROWS_PER_STEP)
         self.size_bytes = 200 * steps
 
-    def sums(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Sums (n_rows, n_targets) for ``x`` (n_rows, n_features); NaN is missing."""
+    def sums(self, x: npt.NDArray[Any], limit_s: float = math.inf) -> npt.NDArray[Any] | None:
+        """Sums (n_rows, n_targets) for ``x`` (n_rows, n_features); NaN is missing.
+
+        None when that took more than ``limit_s``, which happens while other threads keep the interpreter busy.
+        """
+        ends = time.perf_counter() + limit_s
         out = np.zeros((len(x), self.n_targets), self.dtype)
         for start in range(0, len(x), _BLOCK_ROWS):
-            self._block(x[start : start + _BLOCK_ROWS], out[start : start + _BLOCK_ROWS])
+            block = slice(start, start + _BLOCK_ROWS)
+            if not self._block(x[block], out[block], ends):
+                return None
         return out
 
     def example_rows(self, n_rows: int, n_features: int, seed: int) -> npt.NDArray[np.float64]:
@@ -96,7 +104,7 @@ class TreeColumns:
         x[rare > 0.985] = np.inf
         return x
 
-    def _block(self, x: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+    def _block(self, x: npt.NDArray[Any], out: npt.NDArray[Any], ends: float) -> bool:
         right, left = self._coded(x)
         n_rows = len(x)
         room = list(np.empty((self._room, n_rows), np.uint8))
@@ -107,8 +115,11 @@ class TreeColumns:
             _fold(tree.steps, right, left, room, asked)
             np.take(tree.leaves, room[0], out=values, mode="clip")
             totals[tree.target] += values
+            if time.perf_counter() > ends:
+                return False
         for target, total in enumerate(totals):
             out[:, target] = total
+        return True
 
     def _coded(self, x: npt.NDArray[Any]) -> tuple[dict[int, Codes], dict[int, Codes]]:
         """Codes by feature: with missing values above every threshold, and with them below."""
