@@ -197,3 +197,30 @@ def test_lifetimes_and_times() -> None:
     assert at(0) == "never"
     assert at(0, "-") == "-"
     assert at(86_400) == "1970-01-02 00:00 UTC"
+
+
+def test_keys_of_others_are_trusted_listed_and_distrusted(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "plant.pem").write_text(run("version", "key").stdout)
+    own = run_json("version", "key")
+    assert own["public_key"] == (tmp_path / "plant.pem").read_text()
+    with pytest.raises(Conflict, match="trusted already"):
+        run("version", "trust", str(tmp_path / "plant.pem"))
+    elsewhere = ("--home", str(tmp_path / "elsewhere"))
+    assert (
+        f"key {own['key_id']} (plant) are taken"
+        in run("version", "trust", str(tmp_path / "plant.pem"), *elsewhere).stdout
+    )
+    listed = run_json("version", "trusted", *elsewhere)
+    assert [item["name"] for item in listed] == ["this home", "plant"]
+    assert own["key_id"] in run("version", "trusted", *elsewhere).stdout
+    assert run_json("version", "distrust", own["key_id"], *elsewhere) == {
+        "key_id": own["key_id"],
+        "name": "plant",
+    }
+    assert len(run_json("version", "trusted", *elsewhere)) == 1
+    assert run_json("version", "trust", str(tmp_path / "plant.pem"), "--name", "p", *elsewhere)["name"] == "p"
+    assert "are refused now" in run("version", "distrust", own["key_id"], *elsewhere).stdout
+    trail = [("key.trust", own["key_id"]), ("key.distrust", own["key_id"])]
+    assert audited(tmp_path / "elsewhere") == trail * 2
+    with pytest.raises(NotFound, match="cannot be read"):
+        run("version", "trust", str(tmp_path / "nowhere.pem"))
