@@ -8,7 +8,6 @@ decoded is INVALID_ARGUMENT, and an unexpected exception is INTERNAL with an opa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import math
 import time
@@ -23,6 +22,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from kepler.adapters.grpc.idle import IdleWatch
 from kepler.client.errors import STATUS_METADATA, status_from_error
 from kepler.core.errors import Denied, InternalError, InvalidInput, KeplerError, TimedOut, Unauthenticated
 from kepler.ports.security import CAPABILITIES as ALL_CAPABILITIES
@@ -154,46 +154,41 @@ def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementatio
     idle_s = calls.upload_idle_s if path == _UPLOAD else calls.stream_idle_s
     request_type = GetMessageClass(method.input_type)
 
-    async def requests(iterator: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    async def requests(iterator: AsyncIterator[bytes]) -> AsyncGenerator[Message, None]:
         stream = iterator.__aiter__()
-        while True:
-            try:
-                async with asyncio.timeout(idle_s):  # unlike wait_for it makes no task
+        caller = principal()
+        idle = IdleWatch(idle_s)
+        try:
+            while True:
+                idle.begin()
+                try:
                     data = await anext(stream)
-            except StopAsyncIteration:
-                return
-            calls.recheck(principal())
-            yield _decode(request_type, data)
+                except StopAsyncIteration:
+                    return
+                except asyncio.CancelledError:
+                    idle.check()
+                    raise
+                idle.end()
+                calls.recheck(caller)
+                yield _decode(request_type, data)
+        finally:
+            idle.close()
 
     def finished(started: float, code: str) -> None:
         if calls.metrics is not None:
             calls.metrics.call_finished(path, code, time.monotonic() - started)
 
-    async def invoke(
-        request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncGenerator[Message, None]:
-        """The four kinds of RPC as one: yields each response."""
+    def invoke(request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """Call the implementation as the authenticated caller; gives its responses or what awaits its one."""
         _principal.set(_authenticate(calls, context, capability))
-        argument: Any
         if method.client_streaming:
-            argument = requests(request_or_iterator)
-        else:
-            argument = _decode(request_type, request_or_iterator)
-        result: AsyncGenerator[Message, None] | Awaitable[Message] = implementation(argument)
-        if method.server_streaming:
-            # Closed at once when the caller goes away: an upload must drop its spool now, not at collection.
-            async with contextlib.aclosing(cast(AsyncGenerator[Message, None], result)) as responses:
-                async for response in responses:
-                    yield response
-        else:
-            yield await cast(Awaitable[Message], result)
+            return implementation(requests(request_or_iterator))
+        return implementation(_decode(request_type, request_or_iterator))
 
-    async def unary(request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message | None:
+    async def unary(request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         started, code = time.monotonic(), "OK"
         try:
-            async for response in invoke(request_or_iterator, context):
-                return response
-            return None
+            return await cast(Awaitable[Message], invoke(request_or_iterator, context))
         except asyncio.CancelledError:
             code = "CANCELLED"
             raise
@@ -208,8 +203,9 @@ def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementatio
         request_or_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Message]:
         started, code = time.monotonic(), "OK"
-        responses = invoke(request_or_iterator, context)
+        responses: AsyncGenerator[Message, None] | None = None
         try:
+            responses = cast(AsyncGenerator[Message, None], invoke(request_or_iterator, context))
             async for response in responses:
                 yield response
         except (asyncio.CancelledError, GeneratorExit):
@@ -220,7 +216,9 @@ def _wrap(calls: CallContext, path: str, method: MethodDescriptor, implementatio
             await _fail(context, path, error)
             raise
         finally:
-            await responses.aclose()
+            if responses is not None:
+                # At once when the caller goes away: an upload must drop its spool now, not at collection.
+                await responses.aclose()
             finished(started, code)
 
     handler = {
