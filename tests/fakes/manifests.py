@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -85,6 +86,7 @@ def schema_problems(
     known = {
         "$schema", "$id", "$defs", "$ref", "title", "description", "type", "properties", "required",
         "additionalProperties", "items", "enum", "const", "minimum", "maximum", "pattern", "anyOf", "oneOf",
+        "minItems", "maxItems", "uniqueItems",
     }  # fmt: skip
     if set(schema) - known:
         raise ValueError(f"unknown keywords {set(schema) - known}")
@@ -109,6 +111,11 @@ def schema_problems(
         problems.append(f"{at}: out of range")
     if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
         problems.append(f"{at}: does not match")
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            problems.append(f"{at}: has {len(value)} items")
+        if schema.get("uniqueItems") and len({json.dumps(item) for item in value}) < len(value):
+            problems.append(f"{at}: has an item twice")
     if isinstance(value, list) and "items" in schema:
         for index, item in enumerate(value):
             problems += schema_problems(schema["items"], item, root, f"{at}[{index}]")

@@ -67,6 +67,8 @@ class Groups:
         section.done()
         if not 1 <= len(set(groups.fields)) == len(groups.fields) <= MAX_GROUP_FIELDS:
             raise InvalidInput(f"{section.where}: not 1 to {MAX_GROUP_FIELDS} different fields")
+        if len(groups.rows) > 3 or len(groups.values) > 3:
+            raise InvalidInput(f"{section.where}: a spread has at most 3 numbers")
         return groups
 
 

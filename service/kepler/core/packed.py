@@ -189,8 +189,10 @@ class Packer:
             np.full((n_groups, len(preparation.features)), np.nan),
         )
 
-    def add(self, fitted: Fitted, preparation: Preparation, x: Floats, tolerance: float) -> int:
-        """Take a group in; gives its slot, or -1 when the arrays would not answer for ``x`` as it does."""
+    def add(
+        self, fitted: Fitted, preparation: Preparation, x: Floats, expected: RawScores, tolerance: float
+    ) -> int:
+        """Take a group in; gives its slot, or -1 when the arrays do not answer ``expected`` for ``x``."""
         if any(not isinstance(item, NumberFeature | OneHotFeature) for item in preparation.features):
             return -1
         slot = self.slots
@@ -202,7 +204,7 @@ class Packer:
             self._made.offset[slot, 0, 0] = float(np.asarray(fitted.estimator.intercept_).reshape(-1)[0])
         else:
             self._classes(slot, fitted, place)
-        difference = self._difference(slot, fitted, x, place)
+        difference = self._difference(slot, expected, x, place)
         if not difference <= tolerance:
             self._clear(slot)
             return -1
@@ -243,11 +245,10 @@ class Packer:
             known = self._categories.get(feature.field)
             self._made.fill[slot, at] = feature.fill if known is None else known[str(feature.fill)]  # type: ignore[assignment]
 
-    def _difference(self, slot: int, fitted: Fitted, x: Floats, place: Int64) -> float:
+    def _difference(self, slot: int, expected: RawScores, x: Floats, place: Int64) -> float:
         wide: Floats = np.zeros((len(x), self._made.weights.shape[1]))
         wide[:, place] = x
         got = self._made.scores(wide, np.full(len(x), slot, dtype=np.int64))
-        expected = fitted.score(x)
         if self._made.kind == SCALER:
             got = {"components": got["components"][:, place]}
         if set(got) != set(expected):

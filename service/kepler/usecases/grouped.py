@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kepler.core.algorithms import AlgorithmInfo, Fitted, Run, SummaryTable, TrainingSet
+from kepler.core.algorithms import AlgorithmInfo, Fitted, RawScores, Run, SummaryTable, TrainingSet
 from kepler.core.errors import InvalidInput
 from kepler.core.group_table import GroupTable, Place
 from kepler.core.groups import Groups, spread_of
@@ -32,7 +32,7 @@ from kepler.ports.formats import GroupFormats, GroupPackWriter, ModelFormats
 from kepler.ports.training import TrainingFiles
 from kepler.usecases.group_answers import FIGURES, GroupAnswers
 from kepler.usecases.group_rows import GroupedRows, read_groups, text_fields
-from kepler.usecases.prepare import Chosen, build, split
+from kepler.usecases.prepare import Chosen, PreparedRows, build, split
 from kepler.usecases.scoring import cast_rows
 
 Fit = Callable[[TrainingSet, Run], Fitted]
@@ -179,7 +179,7 @@ class GroupTraining:
             raise InvalidInput("It cannot answer for rows it has not seen", fix="Leave out test_size.")
         raw = fitted.training_scores or fitted.score(cast_rows(prepared.x, fitted.dtype))
         if writer is not None:
-            self._keep(rows, group, fitted, prepared.x, prepared.preparation, answers, kept, writer)
+            self._keep(rows, group, fitted, raw, prepared, answers, kept, writer)
         start, stop = int(rows.bounds[group]), int(rows.bounds[group + 1])
         sent = rows.order[start:stop]
         sent = sent if selection.kept is None else sent[selection.kept]
@@ -192,13 +192,18 @@ class GroupTraining:
             kept.fields[feature.field] = isinstance(feature, NumberFeature)
 
     def _keep(
-        self, rows: GroupedRows, group: int, fitted: Fitted, x: Any, preparation: Preparation,
+        self, rows: GroupedRows, group: int, fitted: Fitted, raw: RawScores, prepared: PreparedRows,
         answers: GroupAnswers, kept: _Kept, writer: GroupPackWriter,
     ) -> None:  # fmt: skip
         """Keep the group's model: in the shared arrays where they answer alike, else by itself."""
-        sample = cast_rows(x[:: max(1, len(x) // CHECKED_ROWS)][:CHECKED_ROWS], fitted.dtype)
+        step = max(1, len(prepared.x) // CHECKED_ROWS)
+        few = slice(0, step * CHECKED_ROWS, step)
+        sample, preparation = cast_rows(prepared.x[few], fitted.dtype), prepared.preparation
         packer = self._packer_for(rows, fitted)
-        slot = packer.add(fitted, preparation, sample.astype(np.float64), TOLERANCE) if packer else -1
+        slot = -1
+        if packer is not None:
+            expected = {key: values[few] for key, values in raw.items()}
+            slot = packer.add(fitted, preparation, sample.astype(np.float64), expected, TOLERANCE)
         kept.slots[group] = slot
         if slot < 0:
             columns = answers.columns(fitted.component_names)

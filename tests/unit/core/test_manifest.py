@@ -17,6 +17,15 @@ SCHEMA = json.loads(
     (Path(__file__).resolve().parents[3] / "proto" / "kepler" / "manifest" / "v1.schema.json").read_text()
 )
 ORIGIN = {"name": "app.plant/pump", "version": 2, "manifest_sha256": "ab" * 32, "key_id": "0" * 16}
+GROUPS = {
+    "fields": ["host"],
+    "count": 3,
+    "failed": 1,
+    "packed": 2,
+    "rows": [1, 2, 3],
+    "metric": "r2",
+    "values": [],
+}
 KEYS = sorted(json.loads(make_manifest().to_json()))
 
 
@@ -63,6 +72,10 @@ def test_every_key_is_needed_by_reader_and_schema(key):
         lambda doc: doc.update(version=-1),
         lambda doc: doc.update(origin={"name": "app.search/m", "version": 1}),
         lambda doc: doc.update(origin=dict(ORIGIN, version=0)),
+        lambda doc: doc.update(groups=dict(GROUPS, fields=[])),
+        lambda doc: doc.update(groups=dict(GROUPS, fields=["a", "a"])),
+        lambda doc: doc.update(groups=dict(GROUPS, count=0)),
+        lambda doc: doc.update(groups=dict(GROUPS, more=1)),
         lambda doc: doc.update(origin=dict(ORIGIN, manifest_sha256="x")),
         lambda doc: doc.update(origin=dict(ORIGIN, more=1)),
     ],
@@ -137,3 +150,17 @@ def test_signature_changes_with_fields_types_and_columns_only():
     assert make_manifest(preparation=other).signature != base.signature
     plan = OutputPlan.of(Task.REGRESSION, algorithm="X", params={}, raw=("value",), target="y")
     assert make_manifest(outputs=plan).signature != base.signature
+
+
+def test_groups_are_part_of_what_a_prediction_reads():
+    document = json.loads(make_manifest().to_json())
+    document["groups"] = GROUPS
+    assert schema_problems(SCHEMA, document) == []
+    manifest = Manifest.from_json(json.dumps(document))
+    plain = make_manifest()
+    assert manifest.required_fields == (*plain.required_fields, "host")
+    assert "host" not in manifest.number_fields
+    assert manifest.signature != plain.signature
+    assert ("host", "group", "text", "", "") in manifest.schema_table().rows
+    assert json.loads(manifest.to_json())["groups"] == GROUPS
+    assert "groups" not in json.loads(plain.to_json())

@@ -10,14 +10,14 @@ checked, when the first row of its group comes.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from kepler.adapters.formats.onnx_scorer import OnnxScorer
 from kepler.core.algorithms import Fitted, Matrix
 from kepler.core.checked_json import canonical, parse_object
 from kepler.core.errors import Conflict, InvalidInput
@@ -30,6 +30,7 @@ from kepler.ports.formats import GroupMember, ModelFormats, SavedModel, Scorer
 TABLE, MEMBERS, PACKED = GROUP_LIST, "members.bin", "packed.npy"
 GOLDEN_ROWS = 2  # of each group: enough to notice weights that changed
 _LENGTH = 8
+_BLOCK_ROWS = 50_000
 _MAX_HEADER = 64 * 2**20
 
 
@@ -41,14 +42,21 @@ class PackWriter:
         self._formats = formats
         self._file: BinaryIO | None = None
         self._offset = 0
+        self._scratch: Path | None = None
 
     def add(
         self, fitted: Fitted, x: Matrix, preparation: Preparation, columns: tuple[int, ...] = ()
     ) -> tuple[Place, SavedModel]:
         """Save ``fitted`` like a model of its own, then move its files into the pack."""
-        with _scratch(self._folder) as folder:
-            saved = self._formats.save(fitted, x, folder)
-            contents = [(folder / name).read_bytes() for name in saved.files]
+        scratch = (
+            self._scratch
+        )  # one for all groups: making and removing folders costs more than a small model
+        if scratch is None:
+            scratch = self._scratch = Path(tempfile.mkdtemp(prefix="groups-", dir=self._folder.parent))
+        saved = self._formats.save(fitted, x, scratch)
+        contents = [(scratch / name).read_bytes() for name in saved.files]
+        for name in saved.files:
+            (scratch / name).unlink()
         inputs = np.ascontiguousarray(x[:GOLDEN_ROWS], dtype=saved.dtype)
         header = {
             "model": saved.to_json(),
@@ -66,6 +74,8 @@ class PackWriter:
         return place, saved
 
     def close(self, table: GroupTable, packed: PackedModels | None) -> tuple[str, ...]:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch)
         files = [TABLE]
         (self._folder / TABLE).write_bytes(table.to_bytes())
         if self._file is not None:
@@ -109,11 +119,11 @@ class Pack:
         )
         sizes = [int(item) for item in root.numbers("sizes")]
         root.done()
-        with _scratch(None) as folder:
-            for name, size in zip(member.model.files, sizes, strict=True):
-                (folder / name).write_bytes(entry[at : at + size])
-                at += size
-            scorer = self._formats.load(member.model, folder, threads=self._threads)
+        contents: dict[str, bytes] = {}
+        for name, size in zip(member.model.files, sizes, strict=True):
+            contents[name] = entry[at : at + size]
+            at += size
+        scorer = self._open(member.model, contents)
         difference = member.golden.difference(scorer.score(member.golden.matrix(member.model.dtype)))
         if not difference <= member.golden.tolerance:
             raise Conflict(
@@ -123,13 +133,18 @@ class Pack:
             )
         return member, scorer
 
-
-@contextmanager
-def _scratch(near: Path | None) -> Iterator[Path]:
-    """A folder of our own for the files of one member; formats read and write files."""
-    parent = None if near is None else near.parent
-    with tempfile.TemporaryDirectory(prefix="kepler-group-", dir=parent) as path:
-        yield Path(path)
+    def _open(self, saved: SavedModel, contents: dict[str, bytes]) -> Scorer:
+        if saved.format == "onnx" and len(saved.files) == 1:
+            # With a bound on the rows of a run the scorer keeps one session and no second form of a forest
+            # beside it: with thousands of small models memory counts more than the last bit of speed.
+            block_rows = int(saved.extra.get("block_rows", _BLOCK_ROWS))
+            return OnnxScorer(
+                contents[saved.files[0]], dtype=saved.dtype, threads=self._threads, block_rows=block_rows
+            )
+        with tempfile.TemporaryDirectory(prefix="kepler-group-") as folder:
+            for name, content in contents.items():
+                (Path(folder) / name).write_bytes(content)
+            return self._formats.load(saved, Path(folder), threads=self._threads)
 
 
 def _with_header(header: dict[str, Any]) -> bytes:
