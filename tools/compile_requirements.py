@@ -12,7 +12,7 @@ COMMON = ["--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"
 SETS = {
     "bootstrap.txt": ["requirements/bootstrap.in"],
     "dev.txt": ["pyproject.toml", "--all-extras", "--group", "dev"],
-    "service.txt": ["pyproject.toml", "--extra", "service", "--extra", "boosters", "--extra", "splunk"],
+    "service.txt": ["pyproject.toml", "--extra", "service", "--extra", "boosters", "--extra", "splunk", "--extra", "edge"],
 }
 
 
