@@ -17,6 +17,7 @@ from kepler.adapters.secrets.signer import Ed25519Signer
 from kepler.adapters.secrets.trusted_keys import TrustedKeys
 from kepler.adapters.storage import version_folder
 from kepler.adapters.storage.package_files import PackageFiles
+from kepler.core.outputs import NumberOutput
 from kepler.core.records import NumberColumn, RecordBatch
 from kepler.ports.serving import PredictOptions
 from kepler.serving.loader import FolderModelLoader
@@ -45,6 +46,7 @@ def test_it_is_taken_and_predicts(path: Path, tmp_path: Path) -> None:
     a, b = np.array([0.0, 7.0, 39.0]), np.array([0.0, 3.0, 4.0])
     batch = RecordBatch({"a": NumberColumn(a), "b": NumberColumn(b)}, 3)
     (output,) = model.predict(batch, PredictOptions()).outputs
+    assert isinstance(output, NumberOutput)
     assert output.name == "predicted(y)"
-    np.testing.assert_allclose(np.asarray(output.values), 2 * a - 3 * b + 1, atol=1e-9)
+    np.testing.assert_allclose(output.values, 2 * a - 3 * b + 1, atol=1e-9)
     incoming.close()
