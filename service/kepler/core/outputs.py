@@ -159,7 +159,7 @@ class OutputPlan:
             return TextOutput(name, _spread(codes, kept, -1), self.labels)
         if key == "normal" and self.flag != "isNormal":
             scores = -np.asarray(scores)
-        whole = np.issubdtype(scores.dtype, np.integer)
+        whole = scores.dtype.kind in "iu"
         values = np.asarray(scores, dtype=np.int64 if whole else np.float64)
         return NumberOutput(name, _spread(values, kept, 0), None if kept is None else ~kept)
 

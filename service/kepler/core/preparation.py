@@ -12,6 +12,7 @@ gives all-zero dummies, the mean over all training rows for ``target``, NaN for 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,14 +41,22 @@ class NumberFeature:
     def names(self) -> tuple[str, ...]:
         return (self.field,)
 
+    @property
+    def width(self) -> int:
+        return 1
+
     def write(self, column: Column, out: Matrix) -> Written:
         if not isinstance(column, NumberColumn):
             raise text_in_number(self.field, column)
-        with np.errstate(over="ignore"):
+        if out.dtype == np.float64:
             out[:, 0] = column.values
-        missing = ~np.isfinite(out[:, 0])  # after the cast: a number beyond float32 has none either
-        if not missing.any():
-            return Written()
+        else:
+            with np.errstate(over="ignore"):
+                out[:, 0] = column.values
+        finite = np.isfinite(out[:, 0])  # after the cast: a number beyond float32 has none either
+        if finite.all():
+            return _WHOLE
+        missing = ~finite
         if self.fill is None:
             out[missing, 0] = np.nan
             return Written(missing)
@@ -63,6 +72,9 @@ class Written:
     unseen: bool = False
 
 
+_WHOLE = Written()
+
+
 @dataclass(frozen=True, slots=True)
 class TextFeature:
     """What the encodings of text share: ``categories`` in text order; ``fill`` stands in when given."""
@@ -70,12 +82,23 @@ class TextFeature:
     field: str
     categories: tuple[str, ...]
     fill: str | None = None
+    # Made once: a slice of one row must not cost as much as the model has categories.
+    _index: dict[str, int] = dataclass_field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        index = {category: code for code, category in enumerate(self.categories)}
+        object.__setattr__(self, "_index", index)
+
+    @property
+    def width(self) -> int:
+        """Columns of the matrix that hold the field."""
+        return 1
 
     def resolve(self, column: Column) -> tuple[Int32, Written]:
         """Codes into ``categories``, `UNSEEN` or `MISSING` where there is none."""
         if not isinstance(column, TextColumn):
             raise InvalidInput(f"Field {self.field!r} holds text in this model and came as numbers")
-        index = {category: code for code, category in enumerate(self.categories)}
+        index = self._index
         lookup = np.empty(len(column.categories) + 1, dtype=np.int32)
         lookup[:-1] = [index.get(category, UNSEEN) for category in column.categories]
         lookup[-1] = MISSING if self.fill is None else index.get(self.fill, UNSEEN)
@@ -94,6 +117,10 @@ class OneHotFeature(TextFeature):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(f"{self.field}={category}" for category in self.categories)
+
+    @property
+    def width(self) -> int:
+        return len(self.categories)
 
     def write(self, column: Column, out: Matrix) -> Written:
         codes, written = self.resolve(column)
@@ -135,6 +162,10 @@ class TargetFeature(TextFeature):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(f"{self.field}:{label}" for label in self.labels) if self.labels else (self.field,)
+
+    @property
+    def width(self) -> int:
+        return max(1, len(self.labels))
 
     def write(self, column: Column, out: Matrix) -> Written:
         codes, written = self.resolve(column)
@@ -183,7 +214,7 @@ class Preparation:
         for feature in self.features:
             if isinstance(feature, CodesFeature):
                 found.append(at)
-            at += len(feature.names)
+            at += feature.width
         return tuple(found)
 
     def transform(
@@ -200,12 +231,12 @@ class Preparation:
         ``error`` raises `InvalidInput` naming the absent fields.
         """
         notices = absent_notices(self, batch, on_missing)
-        x: Matrix = np.empty((batch.n_rows, len(self.feature_names)), dtype=dtype)
+        x: Matrix = np.empty((batch.n_rows, sum([feature.width for feature in self.features])), dtype=dtype)
         dropped: Bools | None = None
         at = 0
         for feature in self.features:
-            out = x[:, at : at + len(feature.names)]
-            at += len(feature.names)
+            out = x[:, at : at + feature.width]
+            at += feature.width
             column = batch.columns.get(feature.field)
             absent = column is None
             if column is None:
@@ -237,7 +268,8 @@ class Preparation:
 
 def absent_notices(preparation: Preparation, batch: RecordBatch, on_missing: str) -> list[Notice]:
     """What is to be said of fields that ``batch`` lacks. Raises `InvalidInput` under ``on_missing=error``."""
-    absent = [name for name in preparation.required_fields if name not in batch]
+    present = batch.columns
+    absent = [feature.field for feature in preparation.features if feature.field not in present]
     if not absent or on_missing == "null":
         return []
     shown = ", ".join(repr(name) for name in absent[:5]) + (" and more" if len(absent) > 5 else "")

@@ -91,6 +91,12 @@ def test_what_is_not_plain_or_not_small_is_left_to_arrow(slice_: bytes) -> None:
     assert read_small(slice_, COLUMNS, NUMBERS) is None
 
 
+@pytest.mark.parametrize("slice_", [b"\n", b"1\n\n2\n", b"\n1\n", b"1\n\n"])
+def test_an_empty_line_of_a_single_column_is_left_to_arrow(slice_: bytes) -> None:
+    assert read_small(slice_, ("n",), {"n": True}) is None
+    assert read_small(slice_, ("t",), {"t": False}) is None
+
+
 def test_the_reader_takes_the_short_way_and_falls_back() -> None:
     reader = SliceReader(COLUMNS, ("n", "t", "absent"), frozenset({"n", "absent"}))
     batch = reader.read(b'"1.5",a b,x\n,,x\n')

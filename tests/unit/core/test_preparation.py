@@ -1,6 +1,7 @@
 """Columns to a matrix, as prediction does it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,6 +119,35 @@ def test_target_means_and_their_default():
     got = preparation.transform(batch(c=["y", "z"], d=["u", "v"]))
     assert got.x.tolist() == [[0.75, 0.1, 0.9], [0.5, 0.5, 0.5]]
     assert round_trip(preparation) == preparation
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        NumberFeature("a"),
+        OneHotFeature("c", ("x", "y", "z")),
+        OneHotFeature("c", ()),
+        CodesFeature("c", ("x", "y")),
+        TargetFeature("c", ("x", "y"), None, ((0.25,), (0.75,)), (0.5,)),
+        TargetFeature("c", ("x",), None, ((0.25, 0.75),), (0.5, 0.5), ("no", "yes")),
+    ],
+    ids=lambda feature: f"{feature.kind}-{feature.width}",
+)
+def test_a_feature_is_as_wide_as_it_has_names(feature):
+    assert feature.width == len(feature.names)
+    assert Preparation("drop", (feature,)).transform(RecordBatch({}, 2), on_missing="null").x.shape[1:] == (
+        feature.width,
+    )
+
+
+def test_other_categories_are_other_codes():
+    feature = CodesFeature("c", ("x", "y"))
+    other = replace(feature, categories=("y", "x"))
+    codes = [one.resolve(text_column(["x", "y", "z"]))[0].tolist() for one in (feature, other)]
+    assert codes == [[0, 1, -2], [1, 0, -2]]
+    assert feature != other
+    assert feature == CodesFeature("c", ("x", "y"))
+    assert len({feature, CodesFeature("c", ("x", "y")), other}) == 2
 
 
 def test_no_rows_and_no_features():
