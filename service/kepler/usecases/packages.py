@@ -133,8 +133,9 @@ class MovePackages:
         name = _target(caller, into, ModelName.parse(manifest.name))
         origin = Origin(manifest.name, manifest.version, manifest.digest, unpacked.key_id)
         what = f"{name} from {origin.full_name} signed by {origin.key_id}"
-        with audited(self._audit, caller.user, "version.import", what):
+        with audited(self._audit, caller.user, "version.import", what) as detail:
             record = self._register(caller, name, origin, incoming, unpacked)
+            detail["version"] = str(record.version)
         return Imported(record, origin)
 
     def _register(

@@ -6,6 +6,7 @@ a folder behind, and `PackageFiles.sweep` removes it with whatever of it the sto
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from kepler.adapters.security.private_files import disk_error
 from kepler.adapters.storage import version_folder
 from kepler.adapters.storage.package_zip import not_a_package, open_zip, write_zip
 from kepler.core.errors import Denied, InvalidInput, NotFound, Overloaded
@@ -56,6 +58,10 @@ class PackageFiles:
         self._leftovers = sorted(root.glob("import-*")) if root.is_dir() else []
 
     def pack(self, folder: Path, full_name: str) -> OutgoingFile:
+        with _disk(self.root):
+            return self._pack(folder, full_name)
+
+    def _pack(self, folder: Path, full_name: str) -> OutgoingFile:
         self._begin()
         try:
             manifest = version_folder.verify_folder(folder, self._signer, full_name)
@@ -169,13 +175,18 @@ class IncomingFile:
             raise InvalidInput(f"A chunk has more than {CHUNK_BYTES:,} bytes", fix="Send smaller ones.")
         if self._size + len(chunk) > MAX_BYTES:
             raise Overloaded(f"The package is larger than {MAX_BYTES // 2**20:,} MB, the most that is taken")
-        self._files.check_room(len(chunk))
-        self._file.write(chunk)
+        with _disk(self._folder):
+            self._files.check_room(len(chunk))
+            self._file.write(chunk)
         self._digest.update(chunk)
         self._size += len(chunk)
 
     def unpack(self, size: int, sha256: str) -> Unpacked:
-        self._file.close()
+        with _disk(self._folder):
+            self._file.close()
+            return self._unpack(size, sha256)
+
+    def _unpack(self, size: int, sha256: str) -> Unpacked:
         if (self._size, self._digest.hexdigest()) != (size, sha256):
             raise InvalidInput("The package did not come as it was sent", fix="Send it again.")
         folder = self._folder / _VERSION
@@ -199,6 +210,10 @@ class IncomingFile:
         return Unpacked(folder, manifest, key_id)
 
     def draft(self, manifest: Manifest, into: ModelName) -> Path:
+        with _disk(self._folder):
+            return self._draft(manifest, into)
+
+    def _draft(self, manifest: Manifest, into: ModelName) -> Path:
         folder = self._folder / _VERSION
         (self._folder / _TARGET).write_text(str(into))
         version_folder.sync(self._folder / _TARGET)
@@ -209,7 +224,17 @@ class IncomingFile:
 
     def close(self) -> None:
         if self._ended is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # on a full disk what is buffered goes nowhere
+                self._file.close()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._ended()
             self._ended = None
+
+
+@contextlib.contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """The file system's errors as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error

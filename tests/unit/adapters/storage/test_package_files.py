@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import stat
 import struct
 import zipfile
@@ -14,7 +15,7 @@ import pytest
 from fakes.model_store import InMemoryModelStore
 from kepler.adapters.storage import package_files, package_zip
 from kepler.adapters.storage.package_files import IncomingFile, PackageFiles
-from kepler.core.errors import Conflict, Denied, InvalidInput, KeplerError, NotFound, Overloaded
+from kepler.core.errors import Conflict, Denied, InvalidInput, KeplerError, NotFound, Overloaded, Unavailable
 from kepler.core.names import ModelName
 from kepler.core.training import TrainOutcome, TrainSpec
 from kepler.ports.packages import Unpacked
@@ -287,3 +288,37 @@ def test_a_restart_removes_what_was_left_unfinished(
 
     lost.sweep(gone, lambda name, job_id: tmp_path / "models" / job_id)  # type: ignore[arg-type]
     assert list(files.root.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_more(files: PackageFiles) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    incoming = files.receive()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(Unavailable, match="cannot be read or written"):
+            incoming.write(bytes(1 << 20))
+        incoming.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(files.root.iterdir()) == []
+
+
+def test_no_damaged_byte_passes(files: PackageFiles, maker: Maker, tmp_path: Path) -> None:
+    """Every ninth byte: refused in our own words, or of no consequence, such as the zip's dates."""
+    package = zipped(maker.members(tmp_path / "version"))
+    expected = take(files, package)
+    harmless = 0
+    places = range(0, len(package), 9)
+    for at in places:
+        spoiled = package[:at] + bytes([package[at] ^ (1 << at % 8)]) + package[at + 1 :]
+        try:
+            incoming, unpacked = take(files, spoiled)
+        except KeplerError:
+            continue
+        harmless += 1
+        assert unpacked.manifest == expected[1].manifest
+        assert (unpacked.folder / "model.onnx").read_bytes() == (
+            expected[1].folder / "model.onnx"
+        ).read_bytes()
+        incoming.close()
+    assert harmless < len(places) / 5
