@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from .engine import SearchResult
 from .errors import OutsideTheStandIn, SearchFailed, SplSyntaxError
+from .hec_faults import Fault, FaultPlan
 from .interpreters import InterpreterMissing, find_python, has_python
 from .search_context import RunConfig
 from .splunkd import Splunkd
 
 __all__ = [
+    "Fault",
+    "FaultPlan",
     "InterpreterMissing",
     "OutsideTheStandIn",
     "RunConfig",

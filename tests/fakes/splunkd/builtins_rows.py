@@ -196,15 +196,20 @@ def tail(_: object, command: Command) -> Stage:
 
 
 def dedup(_: object, command: Command) -> Stage:
-    """`dedup a b`: the first row of each combination; rows that lack a field go."""
-    names = field_list(command.words)
+    """`dedup a b [keepempty=t]`: the first row of each combination; rows that lack a field go, or stay."""
+    found, rest = options_and_rest(command, {"keepempty"})
+    names = field_list(rest)
+    keeps_empty = boolean(found.get("keepempty", "f"), "keepempty", "dedup")
 
     def run(chunks: Chunks) -> Chunks:
         seen: set[tuple[str, ...]] = set()
         for chunk in chunks:
             kept: list[int] = []
             for i, key in enumerate(zip(*(chunk.column(n) for n in names), strict=True)):
-                if all(key) and key not in seen:
+                if not all(key):
+                    if keeps_empty:
+                        kept.append(i)
+                elif key not in seen:
                     seen.add(key)
                     kept.append(i)
             yield chunk.take(kept)

@@ -77,14 +77,31 @@ def parse_time(written: str | float | None, now: float) -> float:
     return moment
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
+    """One event or data point; its fields are extracted when a search reads it, as in splunkd."""
+
     time: float
     index: str
-    fields: Mapping[str, str]
+    given: Mapping[str, str]
+    """Metadata and indexed fields."""
+    raw: str | None = None
 
     def row(self) -> dict[str, str]:
-        return dict(self.fields)
+        if self.raw is None:
+            return dict(self.given)
+        head = {
+            "_time": time_text(self.time),
+            "index": self.index,
+            "_raw": self.raw,
+            "linecount": str(self.raw.count("\n") + 1),
+            "splunk_server": "standin",
+        }
+        found = _extracted(self.raw)
+        for name, value in self.given.items():
+            # A field that is indexed and extracted from the event's text has both values.
+            found[name] = f"{value}\n{found[name]}" if name in found and name not in FIRST_FIELDS else value
+        return {**head, **found}
 
 
 def time_text(moment: float) -> str:
@@ -120,26 +137,15 @@ class EventStore:
     ) -> None:
         """Store one event; a dict, or text that is a JSON object, has its keys extracted as fields."""
         now = time.time()
-        moment = now if time_s is None else time_s
         raw = (
             event if isinstance(event, str) else json.dumps(event, separators=(",", ":"), ensure_ascii=False)
         )
-        row = {
-            "_time": time_text(moment),
-            "index": index,
-            "_raw": raw,
-            "host": host,
-            "source": source,
-            "sourcetype": sourcetype,
-            "linecount": str(raw.count("\n") + 1),
-            "splunk_server": "standin",
-            "_indextime": str(int(now)),
-        }
-        row.update(_extracted(raw))
-        row.update({k: text(v) for k, v in (fields or {}).items()})
+        given = {"host": host, "source": source, "sourcetype": sourcetype, "_indextime": str(int(now))}
+        given.update({k: text(v) for k, v in (fields or {}).items()})
         with self._lock:
-            self._events.setdefault(index, []).append(Event(moment, index, row))
-            self._events[index].sort(key=lambda e: -e.time)
+            self._events.setdefault(index, []).append(
+                Event(now if time_s is None else time_s, index, given, raw)
+            )
 
     def add_many(
         self, events: Iterable[Mapping[str, Any]], *, index: str = "main", time_field: str = "_time"
@@ -169,18 +175,18 @@ class EventStore:
         }
         with self._lock:
             self._metrics.setdefault(index, []).append(Event(moment, index, row))
-            self._metrics[index].sort(key=lambda e: -e.time)
 
     def between(self, earliest: float, latest: float, *, metrics: bool = False) -> list[Event]:
         with self._lock:
             stored = self._metrics if metrics else self._events
             found = [
                 e
+                # The newest of one second first as well: sorting keeps the order of equals.
                 for events in stored.values()
-                for e in events
+                for e in reversed(events)
                 if e.time >= earliest and (not latest or e.time < latest)
             ]
-        found.sort(key=lambda e: -e.time)
+        found.sort(key=lambda e: e.time, reverse=True)
         return found
 
 

@@ -67,6 +67,16 @@ def _substr(value: Value, start: Value, length: Value = None) -> Value:
     return text_[begin:] if length is None else text_[begin : begin + int(length)]
 
 
+def _mvindex(value: Value, start: Value, end: Value = None) -> Value:
+    """Values of a multivalue from `start` to `end`, both included; they stand on lines of their own here."""
+    if value is None:
+        return None
+    values = shown(value).split("\n")
+    first = int(start) + (len(values) if start < 0 else 0)
+    last = first if end is None else int(end) + (len(values) if end < 0 else 0)
+    return "\n".join(values[first : last + 1]) or None if 0 <= first <= last else None
+
+
 def _unary(function: Callable[[float], float]) -> Callable[[Value], Value]:
     return lambda value: float(function(_number_or_fail(value)))
 
@@ -93,6 +103,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     ),
     "max": lambda *values: max(_number_or_fail(v) for v in values),
     "min": lambda *values: min(_number_or_fail(v) for v in values),
+    "mvindex": _mvindex,
     "now": lambda: float(int(time.time())),
     "null": lambda: None,
     "pow": lambda a, b: _number_or_fail(a) ** _number_or_fail(b),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import sys
 import threading
@@ -11,12 +12,17 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from .rest import dispatch, parse_request
+from .rest import dispatch as rest_dispatch
+from .rest import parse_request
 from .tls import Certificate, make_certificate
-from .web import Refused, Request, Response
+from .web import HangUp, Refused, Request, Response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .splunkd import Splunkd
+
+    Dispatch = Callable[[Splunkd, Request], Response]
 
 # A body of a search with a lookup pasted into it is far smaller; more is a mistake.
 MAX_BODY = 64 << 20
@@ -43,9 +49,11 @@ class _Server(ThreadingHTTPServer):
             traceback.print_exc()
 
 
-def _handler_for(splunkd: Splunkd) -> type[BaseHTTPRequestHandler]:
+def _handler_for(splunkd: Splunkd, dispatch: Dispatch) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Headers and body are two writes; the second must not wait for the first one's acknowledgement.
+        disable_nagle_algorithm = True
         server_version = "Splunkd"
         sys_version = ""
         timeout = 60
@@ -65,6 +73,11 @@ def _handler_for(splunkd: Splunkd) -> type[BaseHTTPRequestHandler]:
                     response = dispatch(splunkd, request)
                 finally:
                     self._user = request.user or "-"
+            except HangUp:
+                self.close_connection = True
+                with contextlib.suppress(OSError):
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                return
             except Refused as refusal:
                 response = refusal.response(request)
             except Exception as error:
@@ -110,8 +123,10 @@ def _handler_for(splunkd: Splunkd) -> type[BaseHTTPRequestHandler]:
 
 
 class RestServer:
-    def __init__(self, splunkd: Splunkd, host: str, port: int, *, tls: bool) -> None:
-        self._server = _Server((host, port), _handler_for(splunkd))
+    def __init__(
+        self, splunkd: Splunkd, host: str, port: int, *, tls: bool, dispatch: Dispatch = rest_dispatch
+    ) -> None:
+        self._server = _Server((host, port), _handler_for(splunkd, dispatch))
         self.certificate: Certificate | None = None
         if tls:
             self.certificate = make_certificate(splunkd.splunk_home / "etc" / "auth", host)

@@ -19,6 +19,7 @@ from .accounts import Accounts, Role, User
 from .apps import App, Apps, CustomCommand, app_name
 from .engine import Outcome, SearchResult, run_search
 from .events import EventStore, parse_time
+from .hec import Hec
 from .http_server import RestServer
 from .interpreters import find_python
 from .jobs import Jobs
@@ -100,6 +101,7 @@ class Splunkd:
             self.install_app(name, path)
         self.accounts = Accounts(self.apps, admin_password)
         self.events = EventStore()
+        self.hec = Hec(self)
         self.lookups = Lookups(self.apps, self.splunk_home / "var" / "lib" / "lookups", lookups)
         self.secrets = SecretStore()
         self.guid = str(uuid.uuid4()).upper()
@@ -143,6 +145,7 @@ class Splunkd:
         return self
 
     def stop(self) -> None:
+        self.hec.stop()
         self.jobs.stop()
         self.handlers.stop()
         if self._server is not None:

@@ -62,6 +62,10 @@ class Response:
     stream: Iterator[bytes] | None = None
 
 
+class HangUp(Exception):
+    """The connection ends here, without an answer."""
+
+
 class Refused(Exception):
     """An answer other than 2xx: status and messages as splunkd words them."""
 
