@@ -249,3 +249,21 @@ def test_a_changed_member_is_refused(tmp_path):
     path.write_bytes(bytes(content))
     with pytest.raises(Conflict, match="not as it was signed"):
         load(files, tmp_path).predict(as_batch(rows, ("b",)), PredictOptions())
+
+
+@pytest.mark.parametrize("algorithm", ["LinearRegression", "DecisionTreeRegressor"])
+def test_known_groups_are_answered_beside_unseen_ones(tmp_path, algorithm):
+    rows = make_rows()
+    picked = [at for at, host in enumerate(rows["host"]) if host == "h5"]
+    files, _, _ = train(
+        tmp_path,
+        only(rows, picked),
+        algorithm=algorithm,
+        target="value",
+        features=("b",),
+        by=("host",),
+        model=MODEL,
+    )
+    scoring = load(files, tmp_path).predict(as_batch(rows, ("b",)), PredictOptions())
+    got = texts_of(scoring.outputs[0], 240)
+    assert [at for at, value in enumerate(got) if value is not None] == picked

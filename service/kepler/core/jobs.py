@@ -22,13 +22,16 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One sentence the user should read that is not an error. ``level`` is ``info`` or ``warn``.
-
-    Notices of one stream with the same ``about`` are one, although their texts may differ in a count.
-    """
+    """One sentence the user should read that is not an error. ``level`` is ``info`` or ``warn``."""
 
     level: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountedNotice(Notice):
+    """A notice with a count in its text: those of one stream with the same ``about`` are said once."""
+
     about: str = ""
 
 

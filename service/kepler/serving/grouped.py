@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kepler.core.algorithms import RawScores
 from kepler.core.errors import InvalidInput
 from kepler.core.groups import NO_GROUP, UNSEEN_GROUP, GroupIndex, group_name, part_of
-from kepler.core.jobs import Notice
+from kepler.core.jobs import CountedNotice, Notice
 from kepler.core.manifest import Manifest
 from kepler.core.packed import SCALER
 from kepler.core.preparation import absent_notices, unseen_notice
@@ -101,13 +101,13 @@ class GroupedServedModel:
         notices = absent_notices(self.manifest.preparation, batch, options.on_missing)
         group = self._groups(batch, options.on_missing, notices)
         answers = _Answers(batch.n_rows, len(self.manifest.outputs.components))
-        slots = np.where(group >= 0, self._slots[group], -1)
+        known, at = group >= 0, np.maximum(group, 0)
+        slots = np.where(known, self._slots[at], -1)
+        has_own = known & self._own[at]
         self._packed(batch, options, np.flatnonzero(slots >= 0), slots, answers, notices)
-        own = np.flatnonzero((group >= 0) & self._own[group])
-        self._one_by_one(batch, options, own, group, answers, notices)
+        self._one_by_one(batch, options, np.flatnonzero(has_own), group, answers, notices)
         raw = {key: values[answers.kept] for key, values in answers.raw.items()}
-        known = (group >= 0) & ((slots >= 0) | self._own[group])
-        if not answers.kept[known].all():
+        if not answers.kept[(slots >= 0) | has_own].all():
             notices.append(
                 Notice("info", "rows without a value in a field the model reads get no prediction")
             )
@@ -138,7 +138,7 @@ class GroupedServedModel:
         without = int(np.count_nonzero(group == NO_GROUP))
         if without and on_missing != "null":
             text = f"{without:,} of {batch.n_rows:,} rows have no value in {names} (by) and get no prediction"
-            notices.append(Notice("warn", text, _MISSING_KEY))
+            notices.append(CountedNotice("warn", text, _MISSING_KEY))
         unseen = np.flatnonzero(group == UNSEEN_GROUP)
         if len(unseen):
             first = int(unseen[0])
@@ -147,15 +147,16 @@ class GroupedServedModel:
                 f"{len(unseen):,} of {batch.n_rows:,} rows are of groups that training has not seen, "
                 f"such as {group_name(self._fields, key)}: they get no prediction"
             )
-            notices.append(Notice("warn", text, _UNSEEN_KEY))
-        failed = np.flatnonzero((group >= 0) & (self._slots[group] < 0) & ~self._own[group])
+            notices.append(CountedNotice("warn", text, _UNSEEN_KEY))
+        at = np.maximum(group, 0)
+        failed = np.flatnonzero((group >= 0) & (self._slots[at] < 0) & ~self._own[at])
         if len(failed):
             name = group_name(self._fields, self._pack.table.key(int(group[failed[0]])))
             text = (
                 f"{len(failed):,} of {batch.n_rows:,} rows are of groups that could not be trained, "
                 f"such as {name}: they get no prediction"
             )
-            notices.append(Notice("warn", text, "rows of failed groups"))
+            notices.append(CountedNotice("warn", text, "rows of failed groups"))
         return group
 
     def _packed(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kepler.core.errors import InvalidInput
-from kepler.core.jobs import Notice
+from kepler.core.jobs import CountedNotice, Notice
 from kepler.core.names import parse_ref
 from kepler.core.records import RecordBatch
 from kepler.core.versions import VersionRecord
@@ -120,7 +120,7 @@ def _prediction(
 
 
 def _key(notice: Notice) -> str:
-    return notice.about or notice.text
+    return notice.about if isinstance(notice, CountedNotice) else notice.text
 
 
 def _some(names: list[str]) -> str:
