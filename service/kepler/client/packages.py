@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -61,7 +62,8 @@ def save_package(responses: Any, path: Path, address: str) -> MovedVersion:
         raise _file_error(path, error, "written") from error
     finally:
         responses.cancel()
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
     version = convert.version_from_proto(opened.version)
     return MovedVersion(version, version.full_name, opened.key_id, size, opened.sha256)
 
