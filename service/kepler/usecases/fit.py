@@ -197,7 +197,9 @@ def _train(
 
     if spec.kfold_cv:
         crossed = cross_validate(spec, info, chosen, fit, run)
-        text = f"every row is answered by the one of {spec.kfold_cv} fits that did not see it (kfold_cv)"
+        text = f"the figures are of {spec.kfold_cv} folds of the rows; no model is kept (kfold_cv)"
+        if spec.output == "predictions":
+            text = f"every row is answered by the one of {spec.kfold_cv} fits that did not see it (kfold_cv)"
         notices += [*crossed.prepared.notices, Notice("info", text)]
         return _Trained(chosen, crossed.prepared, crossed.fitted, notices, crossed.metrics)
     prepared = build(chosen, split(spec, info, chosen), spec.seed, consume=True)

@@ -167,3 +167,12 @@ def test_score_arguments_that_cannot_be_read() -> None:
         parse_score(["r2_score"])
     with refused("follows the word 'against'"):
         parse_score(["r2_score", "y", "against"])
+
+
+def test_folds_are_the_answer_of_a_cross_validation_unless_output_says_otherwise() -> None:
+    plain = parse_train(["A", "y", "from", "x", "kfold_cv=3"])
+    assert (plain.fold_rows, plain.output) == (True, "summary")
+    for output in ("predictions", "summary"):
+        asked = parse_train(["A", "y", "from", "x", "kfold_cv=3", f"output={output}"])
+        assert (asked.fold_rows, asked.output) == (False, output)
+    assert not parse_train(["A", "y", "from", "x"]).fold_rows

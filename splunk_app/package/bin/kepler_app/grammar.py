@@ -53,6 +53,7 @@ class TrainRequest:
         self.seed: int | None = None
         self.test_size = 0.0
         self.kfold_cv = 0
+        self.fold_rows = False  # the answer is one row for each fold, as the toolkit's
         self.partial_fit = False
         self.probabilities = False
         self.tags: list[str] = []
@@ -192,7 +193,8 @@ def _read_fields(
 def _read_train_options(request: TrainRequest, arguments: Arguments) -> None:
     """Take the options that are keplertrain's own; the rest are hyperparameters."""
     take = arguments.take
-    request.output = choice("output", take("output", default="predictions"), OUTPUTS)
+    output = take("output")
+    request.output = choice("output", output or "predictions", OUTPUTS)
     request.nulls = choice("nulls", take("nulls", default="drop"), NULLS)
     request.categoricals = choice("categoricals", take("categoricals", default="onehot"), CATEGORICALS)
     seed = take("seed")
@@ -200,6 +202,8 @@ def _read_train_options(request: TrainRequest, arguments: Arguments) -> None:
     request.test_size = share("test_size", take("test_size", default="0"))
     folds = take("kfold_cv")
     request.kfold_cv = integer("kfold_cv", folds, 2, 100) if folds else 0
+    if request.kfold_cv and not output:
+        request.fold_rows, request.output = True, "summary"
     request.partial_fit = boolean("partial_fit", take("partial_fit", default="false"))
     request.probabilities = boolean("probabilities", take("probabilities", default="false"))
     request.tags = split_list(take("tags"))

@@ -20,6 +20,34 @@ if TYPE_CHECKING:
     from kepler_app.streams import TrainUpload
 
 
+# What the toolkit calls a fold's figures, in its order.
+_FOLD_NAMES = {
+    "accuracy": "accuracy",
+    "f1": "f1_weighted",
+    "precision": "precision_weighted",
+    "recall": "recall_weighted",
+    "rmse": "neg_mean_squared_error",
+    "r2": "r2",
+}
+
+
+def fold_table(metrics: Any, folds: int) -> tuple[list[str], list[list[str]]]:
+    """One row for each fold out of figures named ``cv_<name>_<fold>``, under the toolkit's names."""
+    found: dict[str, dict[int, float]] = {}
+    for metric in metrics:
+        name, _, fold = metric.name.removeprefix("cv_").rpartition("_")
+        if metric.name.startswith("cv_") and fold.isdigit():
+            found.setdefault(name, {})[int(fold)] = metric.value
+    names = [name for name in _FOLD_NAMES if name in found]
+    names += [name for name in found if name not in _FOLD_NAMES]
+    rows: list[list[str]] = []
+    for fold in range(1, folds + 1):
+        values = [(name, found[name].get(fold)) for name in names]
+        cells = [-value * value if name == "rmse" and value is not None else value for name, value in values]
+        rows.append([str(fold), *("" if cell is None else repr(cell) for cell in cells)])
+    return ["fold", *(_FOLD_NAMES.get(name, name) for name in names)], rows
+
+
 class KeplerTrain(ServiceCommand):
     """Events: on the search head with all rows. Each chunk goes up as it comes; only the last is answered with rows."""
 
@@ -156,6 +184,8 @@ class KeplerTrain(ServiceCommand):
                 in_search_words(job.error) or f"The training job {job.id} was cancelled.",
                 job.error_detail.code or "Cancelled",
             )
+        if self.request.fold_rows:
+            return Reply([table_body(*fold_table(job.metrics, self.request.kfold_cv))])
         if self._spool is None:
             return self._summary(job)
         return self._predictions(job)
