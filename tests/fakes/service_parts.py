@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from kepler.core.errors import InvalidInput, NotFound
 from kepler.core.jobs import JobRecord, JobState
@@ -19,6 +20,7 @@ class MemoryJobs:
     root: Path
     specs: dict[str, TrainSpec] = field(default_factory=dict)
     records: dict[str, JobRecord] = field(default_factory=dict)
+    listeners: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
 
     def start(self) -> None:
         return None
@@ -55,6 +57,17 @@ class MemoryJobs:
 
     def watch(self, job_id: str, timeout_s: float) -> Iterator[JobRecord]:
         yield self.get(job_id)
+
+    def on_change(self, job_id: str, listener: Callable[[], None]) -> Callable[[], None]:
+        self.listeners.setdefault(job_id, []).append(listener)
+        return lambda: self.listeners[job_id].remove(listener)
+
+    def change(self, job_id: str, *, tell: bool = True, **changes: Any) -> None:
+        """Change a job as its runner would (``tell`` False: as a runner in another service would)."""
+        self.records[job_id] = replace(self.records[job_id], **changes)
+        if tell:
+            for listener in tuple(self.listeners.get(job_id, ())):
+                listener()
 
     def drain(self, grace_s: float) -> None:
         return None

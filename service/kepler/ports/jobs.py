@@ -43,6 +43,14 @@ class JobRunner(Protocol):
         """The record now and after each change, until final or ``timeout_s`` passed."""
         ...
 
+    def on_change(self, job_id: str, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` after each change that this process makes to the job; gives what ends that.
+
+        It is called in any thread, must be quick and raise nothing. Changes by another service on the same
+        database are not told.
+        """
+        ...
+
     def drain(self, grace_s: float) -> None:
         """Stop taking work, let running jobs finish within ``grace_s``; the rest resume at next start."""
         ...

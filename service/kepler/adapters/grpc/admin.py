@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Executor
@@ -27,6 +28,7 @@ from kepler.usecases.summarize import SummarizeModel
 from kepler.v1 import auth_pb2, jobs_pb2, models_pb2
 
 _HEARTBEAT_S = 5.0
+_SOON_S = 0.02
 _POLL_S = 0.5
 T = TypeVar("T")
 
@@ -58,19 +60,36 @@ class JobServicer:
 
     async def WatchJob(self, request: jobs_pb2.GetJobRequest) -> AsyncGenerator[jobs_pb2.Job, None]:
         caller = caller_from_proto(request.caller, principal())
-        last: JobRecord | None = None
-        sent_at = 0.0
-        wait_s = 0.02  # short trainings end within a tenth of a second; long ones are asked twice a second
-        while True:
-            job = await _run(self._pool, lambda: self._manage.get(caller, request.id))
-            now = time.monotonic()
-            if job != last or now - sent_at >= _HEARTBEAT_S:
-                yield job_to_proto(job)
-                last, sent_at = job, now
-            if job.state.final:
-                return
-            await asyncio.sleep(wait_s)
-            wait_s = min(_POLL_S, wait_s * 1.5)
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop ended with the service, the job goes on
+                loop.call_soon_threadsafe(changed.set)
+
+        stop = self._jobs.on_change(request.id, tell)
+        try:
+            last: JobRecord | None = None
+            sent_at = 0.0
+            # Another service on the same database may run the job: its changes are looked for, soon at first
+            # because short trainings end within a tenth of a second, then twice a second.
+            wait_s = _SOON_S
+            while True:
+                changed.clear()  # before the look: a change during it is looked at again
+                job = await _run(self._pool, lambda: self._manage.get(caller, request.id))
+                now = time.monotonic()
+                if job != last or now - sent_at >= _HEARTBEAT_S:
+                    yield job_to_proto(job)
+                    last, sent_at = job, now
+                if job.state.final:
+                    return
+                await asyncio.sleep(_SOON_S)  # however fast the changes come
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s - _SOON_S):
+                        await changed.wait()
+                wait_s = min(_POLL_S, wait_s * 1.5)
+        finally:
+            stop()
 
     async def CancelJob(self, request: jobs_pb2.GetJobRequest) -> jobs_pb2.Job:
         caller = caller_from_proto(request.caller, principal())

@@ -12,7 +12,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -238,6 +238,9 @@ class DbosJobRunner:
                 return
             # The bound is for changes made by another service on the same database.
             self._changes.wait(job_id, count, min(left_s, _WATCH_LOOK_S))
+
+    def on_change(self, job_id: str, listener: Callable[[], None]) -> Callable[[], None]:
+        return self._changes.listen(job_id, listener)
 
     # What the sweeper asks (`job_sweeper.Keeper`)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 
 class JobChanges:
@@ -11,6 +12,7 @@ class JobChanges:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._counts: dict[str, int] = {}
+        self._listeners: dict[str, list[Callable[[], None]]] = {}
         self._stopped = threading.Event()
 
     def count(self, job_id: str) -> int:
@@ -20,6 +22,27 @@ class JobChanges:
         with self._condition:
             self._counts[job_id] = self._counts.get(job_id, 0) + 1
             self._condition.notify_all()
+            listeners = tuple(self._listeners.get(job_id, ()))
+        for listener in listeners:
+            listener()
+
+    def listen(self, job_id: str, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` after each change, in the thread that made it; gives what ends that.
+
+        It must be quick and raise nothing.
+        """
+        with self._condition:
+            self._listeners.setdefault(job_id, []).append(listener)
+
+        def end() -> None:
+            with self._condition:
+                left = self._listeners.get(job_id, [])
+                if listener in left:
+                    left.remove(listener)
+                if not left:
+                    self._listeners.pop(job_id, None)
+
+        return end
 
     def forget(self, job_id: str) -> None:
         self._counts.pop(job_id, None)

@@ -82,3 +82,18 @@ def test_waiting_for_a_change() -> None:
     changes.wait("a", 0, 60)
     assert changes.stopped
     assert changes.wait_stopped(60)
+
+
+def test_listeners_hear_of_their_job_until_they_end() -> None:
+    changes = JobChanges()
+    heard: list[str] = []
+    ends = [changes.listen("a", lambda name=name: heard.append(name)) for name in ("one", "two")]
+    changes.tell("b")
+    changes.tell("a")
+    ends[0]()
+    ends[0]()
+    changes.tell("a")
+    ends[1]()
+    changes.tell("a")
+    assert heard == ["one", "two", "two"]
+    assert changes.count("a") == 3
