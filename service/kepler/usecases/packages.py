@@ -149,6 +149,7 @@ class MovePackages:
             features=manifest.required_fields,
             columns=manifest.required_fields,
             target=manifest.target,
+            by=manifest.groups.fields if manifest.groups else (),
             model=str(name),
             params=dict(manifest.params),
             nulls=manifest.preparation.nulls,
