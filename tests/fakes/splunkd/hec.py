@@ -13,7 +13,7 @@ import time
 import uuid
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,8 @@ class Hec:
         self.faults = FaultPlan()
         self.down = False
         """Every connection ends without an answer."""
+        self.is_blank: Callable[[Any], bool] | None = None
+        """More events that are refused with code 13, for tests of a bad one among good ones."""
         self.max_content_bytes = 838_860_800
         self.ack_delay_s = 0.0
         self.posts = 0
@@ -215,7 +217,7 @@ class Hec:
         if "event" not in event:
             raise Refusal(12, number)
         content = event["event"]
-        if content == "" or content is None:
+        if content == "" or content is None or (self.is_blank is not None and self.is_blank(content)):
             raise Refusal(13, number)
         index = event.get("index", token.default_index)
         known = self._splunkd.events.indexes
