@@ -244,40 +244,40 @@ def postgres_url(url: str) -> sa.URL:
 
 
 @contextlib.contextmanager
-def database_errors() -> Iterator[None]:
-    """Turn what the database answers into errors that say what to do."""
+def database_errors(what: str = "job database") -> Iterator[None]:
+    """Turn what the database answers into errors that say what to do; ``what`` is it called."""
     try:
         yield
     except exc.IntegrityError:
         raise
     except exc.DBAPIError as error:
-        raise database_error(error) from error
+        raise database_error(error, what) from error
     except exc.TimeoutError as error:
         raise Overloaded(
-            "The job database is busy",
+            f"The {what} is busy",
             cause="All its connections are in use",
             fix="Try again",
             retry_after_s=2.0,
         ) from error
 
 
-def database_error(error: exc.DBAPIError) -> Overloaded | Unavailable:
+def database_error(error: exc.DBAPIError, what: str = "job database") -> Overloaded | Unavailable:
     text = str(error.orig).lower()
     if "disk is full" in text or "no space left" in text or "disk i/o error" in text:
         return Overloaded(
-            "The job database cannot be written",
+            f"The {what} cannot be written",
             cause="Its disk is full or failing",
             fix="Free space on the disk of the service's home and try again",
             retry_after_s=30.0,
         )
     if "malformed" in text or "not a database" in text:
         return Unavailable(
-            "The job database is damaged",
+            f"The {what} is damaged",
             cause="Its file is not a SQLite database any more",
-            fix="Stop the service, restore jobs.sqlite from a backup or move it away, and start again",
+            fix="Stop the service, restore its .sqlite file from a backup or move it away, and start again",
         )
     return Unavailable(
-        "The job database does not answer",
+        f"The {what} does not answer",
         cause="It is locked by another process"
         if "locked" in text
         else "The connection failed or was refused",

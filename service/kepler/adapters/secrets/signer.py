@@ -44,6 +44,10 @@ class Ed25519Signer:
             return False
         return True
 
+    def public_raw(self) -> bytes:
+        """The 32 bytes of the public key, as edge devices trust it."""
+        return self._public.public_bytes_raw()
+
     def public_pem(self) -> str:
         """The public key, for those who check packages elsewhere."""
         return self._public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -25,6 +25,7 @@ from kepler.core.errors import Conflict, InvalidInput, NotFound
 AUTHORITY_DAYS = 3650
 LEAF_DAYS = 397  # what browsers and others still accept
 CLOCK_SKEW = dt.timedelta(minutes=5)
+LeafKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def make_self_signed(home: Path, hosts: list[str], *, force: bool = False) -> De
     )
     if paths.server_cert.exists() and not force:
         raise Conflict(f"{paths.server_cert} exists already", fix="Use --force to replace it.")
-    names = [_general_name(host) for host in hosts]
+    names = [general_name(host) for host in hosts]
     if not names:
         raise InvalidInput("A server certificate needs a host name or address", fix="Name one with --host.")
     authority_key_path = folder / "ca.key"
@@ -108,16 +109,16 @@ def make_self_signed(home: Path, hosts: list[str], *, force: bool = False) -> De
         if not isinstance(authority_key, ec.EllipticCurvePrivateKey):
             raise InvalidInput(f"{authority_key_path} is not a key that `kepler tls init` made")
     else:
-        authority, authority_key = _authority()
-        write_private(authority_key_path, _key_pem(authority_key))
+        authority, authority_key = make_authority("Kepler development authority")
+        write_private(authority_key_path, key_pem(authority_key))
         write_private(paths.ca, authority.public_bytes(Encoding.PEM))
     server, server_key = _leaf(
         "kepler-server", names, ExtendedKeyUsageOID.SERVER_AUTH, authority, authority_key
     )
     client, client_key = _leaf("kepler-client", [], ExtendedKeyUsageOID.CLIENT_AUTH, authority, authority_key)
-    write_private(paths.server_key, _key_pem(server_key))
+    write_private(paths.server_key, key_pem(server_key))
     write_private(paths.server_cert, server.public_bytes(Encoding.PEM))
-    write_private(paths.client_key, _key_pem(client_key))
+    write_private(paths.client_key, key_pem(client_key))
     write_private(paths.client_cert, client.public_bytes(Encoding.PEM))
     for shared in (paths.ca, paths.server_cert, paths.client_cert):
         shared.chmod(0o644)  # public by nature, and copied to others
@@ -157,7 +158,7 @@ def _check_time(certificate: x509.Certificate, path: Path, now: dt.datetime) -> 
         )
 
 
-def _general_name(host: str) -> x509.GeneralName:
+def general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
     except ValueError:
@@ -168,40 +169,54 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _authority() -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def make_authority(title: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """A new authority called ``title``, good for ten years, that may sign no further authorities."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("Kepler development authority")
+    name = common_name(title)
     builder = (
         _builder(name, name, key.public_key(), AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
     )
     return builder.sign(key, hashes.SHA256()), key
 
 
+def sign_leaf(
+    subject: str,
+    public_key: LeafKey,
+    names: list[x509.GeneralName],
+    purpose: x509.ObjectIdentifier,
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+    days: int = LEAF_DAYS,
+) -> x509.Certificate:
+    """A certificate for ``public_key``, with ``subject`` as common name and ``names`` as alternative names."""
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+    builder = (
+        _builder(common_name(subject), authority.subject, public_key, days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(issuer, critical=False)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(authority_key, hashes.SHA256())
+
+
 def _leaf(
-    common_name: str,
+    subject: str,
     names: list[x509.GeneralName],
     purpose: x509.ObjectIdentifier,
     authority: x509.Certificate,
     authority_key: ec.EllipticCurvePrivateKey,
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    builder = (
-        _builder(_name(common_name), authority.subject, key.public_key(), LEAF_DAYS)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-        .add_extension(issuer, critical=False)
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(authority_key, hashes.SHA256()), key
+    return sign_leaf(subject, key.public_key(), names, purpose, authority, authority_key), key
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, public_key: LeafKey, days: int
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
@@ -216,11 +231,11 @@ def _builder(
     )
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def common_name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,
@@ -234,5 +249,5 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
