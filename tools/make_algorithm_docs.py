@@ -48,6 +48,8 @@ def _section(info: AlgorithmInfo) -> str:
     facts.append(
         "takes missing values with `nulls=native`" if info.native_nulls else "takes no missing values"
     )
+    if info.native_categoricals:
+        facts.append("takes text fields as they are with `categoricals=native`")
     if not info.savable:
         facts.append("cannot be saved")
     lines += ["; ".join(facts)[:1].upper() + "; ".join(facts)[1:] + ".", ""]

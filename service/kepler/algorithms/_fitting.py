@@ -120,13 +120,17 @@ def fit_classifier(
     dtype: str = "float64",
     native_format: str = "skops",
     argmax: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Fitted:
-    """Fit on class indices. ``argmax`` spares a second pass where the label is the likeliest class."""
+    """Fit on class indices. ``argmax`` spares a second pass where the label is the likeliest class.
+
+    ``options`` are passed on to the estimator's ``fit``.
+    """
     name = type(estimator).__name__
     x = matrix(data, dtype)
     y, class_index = dense_classes(data, name)
     with quiet_fit(run, name):
-        estimator.fit(x, y)
+        estimator.fit(x, y, **(options or {}))
     n_classes = max(len(data.classes), class_index[-1] + 1)
     return Fitted(
         task=Task.CLASSIFICATION,
@@ -147,13 +151,14 @@ def fit_regressor(
     dtype: str = "float64",
     native_format: str = "skops",
     order: Literal["C", "K"] = "C",
+    options: Mapping[str, Any] | None = None,
 ) -> Fitted:
-    """Fit on numbers, in the ``order`` of `matrix`."""
+    """Fit on numbers, in the ``order`` of `matrix`; ``options`` as of `fit_classifier`."""
     name = type(estimator).__name__
     x = matrix(data, dtype, order)
     y = np.array(data.y, dtype=np.float64)
     with quiet_fit(run, name):
-        estimator.fit(x, y)
+        estimator.fit(x, y, **(options or {}))
     return Fitted(
         Task.REGRESSION, estimator, ValueScores(estimator), dtype=dtype, native_format=native_format
     )

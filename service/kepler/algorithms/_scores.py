@@ -5,7 +5,7 @@ The same classes serve a freshly fitted estimator and one read back from its nat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kepler.core.algorithms import Matrix, RawScores, Task
+from kepler.core.errors import InvalidInput
+from kepler.core.extras import need
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -147,6 +149,24 @@ class BoosterScores:
         if given.ndim == 1:
             given = np.stack([1.0 - given, given], axis=1)
         return class_scores(np.argmax(given, axis=1), given, self.class_index, self.n_classes)
+
+
+def catboost_rows(x: Matrix, categorical: Sequence[int]) -> Any:
+    """``x`` as CatBoost takes it: itself, or with categories as texts of their codes, "-1" for no value.
+
+    Categories stand last, as `kepler.core.preparing` puts them.
+    """
+    if not len(categorical):
+        return x
+    catboost = need("catboost", extra="boosters")
+    first = min(categorical)
+    if sorted(categorical) != list(range(first, x.shape[1])):
+        raise InvalidInput("The columns of categories are not the last ones")
+    given = np.nan_to_num(x[:, first:], nan=-1.0, posinf=-1.0, neginf=-1.0).astype(np.int64)
+    present, place = np.unique(given, return_inverse=True)
+    texts = np.array([str(code).encode() for code in present.tolist()], dtype=object)
+    numbers = np.ascontiguousarray(x[:, :first], dtype=np.float32) if first else None
+    return catboost.FeaturesData(num_feature_data=numbers, cat_feature_data=texts[place.reshape(given.shape)])
 
 
 def native_scores(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from kepler.algorithms._fitting import Seeded, fit_classifier, fit_regressor
 from kepler.algorithms._tables import with_params
 from kepler.algorithms._trees import TreeParams, importance_tables
 from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, param
+from kepler.core.errors import InvalidInput
 
 _FIELDS = ("auto", "sqrt", "log2")
 _OLD_LOSSES = {"deviance": "log_loss", "ls": "squared_error", "lad": "absolute_error"}
@@ -110,20 +113,44 @@ class _Histogram(Seeded):
     validation_fraction: float = param(0.1, low=1e-6, high=0.999999, help="Rows kept aside to see that gain.")
     tol: float = param(1e-7, low=0.0, help="Least gain that counts.")
 
-    def options(self, run: Run) -> dict[str, Any]:
+    def options(self, data: TrainingSet, run: Run) -> dict[str, Any]:
         names = (
             "learning_rate", "max_iter", "max_leaf_nodes", "max_depth", "min_samples_leaf", "l2_regularization",
             "max_features", "max_bins", "n_iter_no_change", "validation_fraction", "tol",
         )  # fmt: skip
         stopping = {"auto": "auto", "true": True, "false": False}[self.early_stopping]
         chosen = {name: getattr(self, name) for name in names}
+        for at in data.categorical:
+            codes = data.x[:, at]
+            found = len(np.unique(codes[np.isfinite(codes)]))
+            if found > self.max_bins:
+                raise InvalidInput(
+                    f"Field '{data.feature_names[at]}' has {found:,} different texts, and scikit-learn's histogram "
+                    f"boosting takes at most max_bins={self.max_bins} as they are (categoricals=native)",
+                    fix="Use categoricals=target, or LightGBM or CatBoost.",
+                )
         # The matrix is numbers throughout: nothing is to be guessed a category from its type.
         return {
             **chosen,
             "early_stopping": stopping,
             "random_state": self.seed_for(run),
-            "categorical_features": None,
+            "categorical_features": list(data.categorical) or None,
         }
+
+
+def _savable(estimator: Any) -> None:
+    """Make what scikit-learn puts before the trees, where fields are categories, one that a safe file can hold.
+
+    It encodes the categories and, for the numbers, calls a function that only checks them and makes them
+    float64: the encoder's columns beside them do the same.
+    """
+    before = getattr(estimator, "_preprocessor", None)
+    if before is not None:
+        before.named_transformers_["numerical"].func = None
+        before.transformers = [
+            (name, part.set_params(func=None) if name == "numerical" else part, columns)
+            for name, part, columns in before.transformers
+        ]
 
 
 @algorithm(
@@ -131,6 +158,7 @@ class _Histogram(Seeded):
     task=Task.CLASSIFICATION,
     aliases=("hgb", "HistGradientBoosting"),
     native_nulls=True,
+    native_categoricals=True,
 )
 class HistGradientBoostingClassifier(_Histogram):
     """Boosted trees on binned fields: quick on many rows, takes missing values as they are.
@@ -146,9 +174,10 @@ class HistGradientBoostingClassifier(_Histogram):
         from sklearn import ensemble
 
         estimator = ensemble.HistGradientBoostingClassifier(
-            **self.options(run), class_weight=self.class_weight
+            **self.options(data, run), class_weight=self.class_weight
         )
         fitted = fit_classifier(estimator, data, run, dtype="float32")
+        _savable(estimator)
         fitted.summary = with_params(self, {})
         return fitted
 
@@ -158,6 +187,7 @@ class HistGradientBoostingClassifier(_Histogram):
     task=Task.REGRESSION,
     aliases=("hgb", "HistGradientBoosting"),
     native_nulls=True,
+    native_categoricals=True,
 )
 class HistGradientBoostingRegressor(_Histogram):
     """Boosted trees on binned fields: quick on many rows, takes missing values as they are.
@@ -177,8 +207,9 @@ class HistGradientBoostingRegressor(_Histogram):
 
         quantile = self.quantile if self.loss == "quantile" else None
         estimator = ensemble.HistGradientBoostingRegressor(
-            **self.options(run), loss=self.loss, quantile=quantile
+            **self.options(data, run), loss=self.loss, quantile=quantile
         )
         fitted = fit_regressor(estimator, data, run, dtype="float32")
+        _savable(estimator)
         fitted.summary = with_params(self, {})
         return fitted

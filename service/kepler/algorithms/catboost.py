@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from kepler.algorithms._fitting import Seeded, fit_classifier, fit_regressor
+import numpy as np
+
+from kepler.algorithms._fitting import (
+    Seeded,
+    dense_classes,
+    fit_classifier,
+    fit_regressor,
+    matrix,
+    quiet_fit,
+)
+from kepler.algorithms._scores import BoosterScores, catboost_rows
 from kepler.algorithms._tables import with_params
 from kepler.algorithms._trees import importance_tables
 from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, declared_by, param
@@ -57,7 +67,11 @@ class _CatBoost(Seeded):
     def train(self, fit: Any, estimator: Any, data: TrainingSet, run: Run) -> Fitted:
         catboost = need("catboost", extra="boosters")
         try:
-            fitted: Fitted = fit(estimator, data, run, dtype="float32", native_format="catboost")
+            fitted: Fitted
+            if data.categorical:
+                fitted = _fit_categories(estimator, data, run)
+            else:
+                fitted = fit(estimator, data, run, dtype="float32", native_format="catboost")
         except catboost.CatBoostError as error:
             raise InvalidInput(
                 "CatBoost could not be trained on these rows",
@@ -68,8 +82,45 @@ class _CatBoost(Seeded):
         return fitted
 
 
+def _fit_categories(estimator: Any, data: TrainingSet, run: Run) -> Fitted:
+    """Fit with text fields as CatBoost's own categories (categoricals=native)."""
+    catboost = need("catboost", extra="boosters")
+    name = type(estimator).__name__
+    task = Task.CLASSIFICATION if data.classes else Task.REGRESSION
+    x = matrix(data, "float32")
+    y, class_index = np.asarray(data.y, dtype=np.float64), ()
+    if data.classes:
+        y, class_index = dense_classes(data, name)
+    n_classes = max(len(data.classes), class_index[-1] + 1) if class_index else 0
+    with quiet_fit(run, name):
+        estimator.fit(catboost.Pool(catboost_rows(x, data.categorical), label=y))
+    kind = "Probability" if data.classes else "RawFormulaVal"
+    scores = BoosterScores(
+        lambda rows: estimator.predict(
+            catboost_rows(rows, data.categorical), prediction_type=kind, thread_count=run.threads
+        ),
+        task,
+        class_index,
+        n_classes,
+    )
+    return Fitted(
+        task,
+        estimator,
+        scores,
+        dtype="float32",
+        native_format="catboost",
+        n_classes=n_classes,
+        class_index=class_index,
+    )
+
+
 @algorithm(
-    "CatBoostClassifier", task=Task.CLASSIFICATION, aliases=("catboost",), extra="boosters", native_nulls=True
+    "CatBoostClassifier",
+    task=Task.CLASSIFICATION,
+    aliases=("catboost",),
+    extra="boosters",
+    native_nulls=True,
+    native_categoricals=True,
 )
 class CatBoostClassifier(_CatBoost):
     """Boosted symmetric trees for two classes or many; takes missing values as they are.
@@ -94,7 +145,12 @@ class CatBoostClassifier(_CatBoost):
 
 
 @algorithm(
-    "CatBoostRegressor", task=Task.REGRESSION, aliases=("catboost",), extra="boosters", native_nulls=True
+    "CatBoostRegressor",
+    task=Task.REGRESSION,
+    aliases=("catboost",),
+    extra="boosters",
+    native_nulls=True,
+    native_categoricals=True,
 )
 class CatBoostRegressor(_CatBoost):
     """Boosted symmetric trees for numbers; takes missing values as they are.

@@ -90,12 +90,18 @@ def _importance(estimator: Any) -> Any:
     return gain / gain.sum() if gain.sum() > 0 else gain
 
 
+def _categories(data: TrainingSet) -> dict[str, Any]:
+    """Which columns hold codes of categories; without a value it follows the branch of all other categories."""
+    return {"categorical_feature": list(data.categorical)} if data.categorical else {}
+
+
 @algorithm(
     "LightGBMClassifier",
     task=Task.CLASSIFICATION,
     aliases=("LGBMClassifier", "lightgbm", "lgbm"),
     extra="boosters",
     native_nulls=True,
+    native_categoricals=True,
 )
 class LightGBMClassifier(_LightGBM):
     """Boosted trees for two classes or many; quick on large sets, takes missing values as they are.
@@ -110,7 +116,15 @@ class LightGBMClassifier(_LightGBM):
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
         lightgbm = need("lightgbm", extra="boosters")
         estimator = lightgbm.LGBMClassifier(**self.options(run), class_weight=self.class_weight)
-        fitted = fit_classifier(estimator, data, run, dtype="float32", native_format="lightgbm", argmax=True)
+        fitted = fit_classifier(
+            estimator,
+            data,
+            run,
+            dtype="float32",
+            native_format="lightgbm",
+            argmax=True,
+            options=_categories(data),
+        )
         fitted.summary = with_params(self, importance_tables(data, _importance(estimator)))
         return fitted
 
@@ -121,6 +135,7 @@ class LightGBMClassifier(_LightGBM):
     aliases=("LGBMRegressor", "lightgbm", "lgbm"),
     extra="boosters",
     native_nulls=True,
+    native_categoricals=True,
 )
 class LightGBMRegressor(_LightGBM):
     """Boosted trees for numbers; quick on large sets, takes missing values as they are.
@@ -138,6 +153,8 @@ class LightGBMRegressor(_LightGBM):
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
         lightgbm = need("lightgbm", extra="boosters")
         estimator = lightgbm.LGBMRegressor(**self.options(run), objective=self.objective, alpha=self.alpha)
-        fitted = fit_regressor(estimator, data, run, dtype="float32", native_format="lightgbm")
+        fitted = fit_regressor(
+            estimator, data, run, dtype="float32", native_format="lightgbm", options=_categories(data)
+        )
         fitted.summary = with_params(self, importance_tables(data, _importance(estimator)))
         return fitted

@@ -8,6 +8,7 @@ from kepler.algorithms._fitting import Seeded, fit_classifier, fit_regressor
 from kepler.algorithms._tables import with_params
 from kepler.algorithms._trees import importance_tables
 from kepler.core.algorithms import Fitted, Run, Task, TrainingSet, algorithm, param
+from kepler.core.errors import InvalidInput
 from kepler.core.extras import need
 
 
@@ -42,7 +43,7 @@ class _XGBoost(Seeded):
     max_bin: int = param(256, low=2, high=65_535, help="Bins per field.")
     tree_method: str = param("hist", choices=("hist", "exact", "approx"), help="How splits are found.")
 
-    def options(self, run: Run) -> dict[str, Any]:
+    def options(self, data: TrainingSet, run: Run) -> dict[str, Any]:
         names = (
             "n_estimators", "learning_rate", "max_depth", "max_leaves", "min_child_weight", "gamma", "subsample",
             "colsample_bytree", "colsample_bylevel", "reg_alpha", "reg_lambda", "tree_method",
@@ -50,6 +51,14 @@ class _XGBoost(Seeded):
         chosen = {name: getattr(self, name) for name in names}
         if self.tree_method != "exact":
             chosen["max_bin"] = self.max_bin
+        if data.categorical:
+            if self.tree_method == "exact":
+                raise InvalidInput(
+                    "XGBoost's tree_method=exact takes no text fields as they are (categoricals=native)",
+                    fix="Use tree_method=hist, or categoricals=onehot or target.",
+                )
+            kinds = ["c" if at in data.categorical else "q" for at in range(data.x.shape[1])]
+            chosen |= {"enable_categorical": True, "feature_types": kinds}
         return {**chosen, "random_state": self.seed_for(run) % 2**31, "n_jobs": run.threads, "verbosity": 0}
 
 
@@ -59,6 +68,7 @@ class _XGBoost(Seeded):
     aliases=("XGBClassifier", "xgboost", "xgb"),
     extra="boosters",
     native_nulls=True,
+    native_categoricals=True,
 )
 class XGBoostClassifier(_XGBoost):
     """Boosted trees for two classes or many; takes missing values as they are.
@@ -70,7 +80,7 @@ class XGBoostClassifier(_XGBoost):
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
         xgboost = need("xgboost", extra="boosters")
-        options = self.options(run)
+        options = self.options(data, run)
         if self.scale_pos_weight != 1.0:
             options["scale_pos_weight"] = self.scale_pos_weight
         estimator = xgboost.XGBClassifier(**options)
@@ -85,6 +95,7 @@ class XGBoostClassifier(_XGBoost):
     aliases=("XGBRegressor", "xgboost", "xgb"),
     extra="boosters",
     native_nulls=True,
+    native_categoricals=True,
 )
 class XGBoostRegressor(_XGBoost):
     """Boosted trees for numbers; takes missing values as they are.
@@ -106,7 +117,7 @@ class XGBoostRegressor(_XGBoost):
 
     def fit(self, data: TrainingSet, run: Run) -> Fitted:
         xgboost = need("xgboost", extra="boosters")
-        estimator = xgboost.XGBRegressor(**self.options(run), objective=self.objective)
+        estimator = xgboost.XGBRegressor(**self.options(data, run), objective=self.objective)
         fitted = fit_regressor(estimator, data, run, dtype="float32", native_format="xgboost")
         fitted.summary = with_params(self, importance_tables(data, estimator.feature_importances_))
         return fitted

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kepler.algorithms._scores import BoosterScores, native_scores
+from kepler.algorithms._scores import BoosterScores, catboost_rows, native_scores
 from kepler.core.algorithms import Fitted, Matrix, RawScores, Task
 from kepler.core.errors import InvalidInput
 from kepler.core.extras import need
@@ -178,7 +178,11 @@ def _read_catboost(saved: SavedModel, path: Path, threads: int, *meta: Any) -> C
     model = catboost.CatBoost()
     model.load_model(str(path), format="cbm")
     kind = "Probability" if meta[0] is Task.CLASSIFICATION else "RawFormulaVal"
-    return BoosterScores(lambda x: model.predict(x, prediction_type=kind, thread_count=threads), *meta)
+    categorical = tuple(int(at) for at in model.get_cat_feature_indices())
+    return BoosterScores(
+        lambda x: model.predict(catboost_rows(x, categorical), prediction_type=kind, thread_count=threads),
+        *meta,
+    )
 
 
 _READERS: dict[str, Callable[..., Callable[[Matrix], RawScores]]] = {

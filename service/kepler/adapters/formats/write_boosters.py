@@ -118,6 +118,8 @@ def xgboost(fitted: Fitted, graph: GraphWriter) -> Written:
 
 
 def catboost(fitted: Fitted, graph: GraphWriter) -> Written:
+    if fitted.estimator.get_cat_feature_indices():
+        raise NotConvertible("CatBoost's categories have no exact ONNX form")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
         fitted.estimator.save_model(str(path), format="json")
