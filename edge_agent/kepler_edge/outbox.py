@@ -242,28 +242,33 @@ class Outbox:
     def _append_class(self, cls: int, records: list[Record]) -> int:
         if not records:
             return 0
-        rows: list[tuple[int, float, bytes]] = []
-        age_s, q, too_large = self._age(), self._last, 0
-        for record in records:
-            body = _body(record, q + 1)
-            if len(body) > MAX_RECORD_BYTES:
-                too_large += 1
-                continue
-            q += 1
-            rows.append((q, age_s, body))
-        size = sum(len(body) for _, _, body in rows)
+        rows, size = self._numbered(records)
+        before = self._last
         if not self._room(cls, size + ROW_BYTES * len(rows)):
             if len(records) > 1:  # a part may fit
                 half = len(records) // 2
                 return self._append_class(cls, records[:half]) + self._append_class(cls, records[half:])
             self._refuse(cls, 1, "full")
             return 0
+        if self._last != before:  # tombstones of what made room took numbers
+            rows, size = self._numbered(records)
         self._db.executemany(f"INSERT INTO {CLASSES[cls]} VALUES (?, ?, ?)", rows)  # noqa: S608
-        self._last = q
+        self._last += len(rows)
         self._count(cls, len(rows), size)
         self.counts[cls].appended += len(rows)
-        self._refuse(cls, too_large, "quota")
+        self._refuse(cls, len(records) - len(rows), "quota")
         return len(rows)
+
+    def _numbered(self, records: list[Record]) -> tuple[list[tuple[int, float, bytes]], int]:
+        """Rows under the next numbers, without records that are too large for a batch, and their bytes."""
+        rows: list[tuple[int, float, bytes]] = []
+        age_s, size = self._age(), 0
+        for record in records:
+            body = _body(record, self._last + 1 + len(rows))
+            if len(body) <= MAX_RECORD_BYTES:
+                rows.append((self._last + 1 + len(rows), age_s, body))
+                size += len(body)
+        return rows, size
 
     def _room(self, cls: int, size: int) -> bool:
         """Drops the oldest of the lowest classes until ``size`` bytes fit; never of a higher class than ``cls``."""
