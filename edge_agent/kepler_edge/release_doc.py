@@ -108,7 +108,10 @@ class Release:
     def of(cls, document: object) -> Release:
         """Read and check one of ``desired.doc.releases``. Raises `InvalidInput`."""
         section = Section(document, "The release")
-        text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        try:
+            text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InvalidInput("The release is no JSON", cause=str(error)[:200]) from error
         release_id, model = section.text("id"), section.text("model", max_chars=220)
         if not ID.fullmatch(release_id) or not MODEL.fullmatch(model):
             raise InvalidInput("The release's id or model is no legal name")

@@ -141,7 +141,7 @@ class FolderFetch:
         self.piece = piece
         self.asked: list[tuple[str, int]] = []
 
-    def fetch(self, file: ReleaseFile, offset: int) -> bytes:
+    def __call__(self, file: ReleaseFile, offset: int) -> bytes:
         self.asked.append((file.path, offset))
         with (self.folders[file.release] / file.path).open("rb") as source:
             source.seek(offset)
