@@ -10,7 +10,7 @@ from typing import Any
 from kepler.core.errors import InvalidInput, NotFound
 from kepler.core.jobs import JobRecord, JobState
 from kepler.core.training import TrainOutcome, TrainSpec
-from kepler.ports.jobs import OnProgress
+from kepler.ports.jobs import OnProgress, WorkOrder
 
 
 @dataclass
@@ -20,6 +20,7 @@ class MemoryJobs:
     root: Path
     specs: dict[str, TrainSpec] = field(default_factory=dict)
     records: dict[str, JobRecord] = field(default_factory=dict)
+    orders: dict[str, WorkOrder] = field(default_factory=dict)
     listeners: dict[str, list[Callable[[], None]]] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -32,6 +33,14 @@ class MemoryJobs:
             created_at=float(len(self.records) + 1), rows=spec.rows,
         )  # fmt: skip
         return self.records.setdefault(spec.job_id, record)
+
+    def submit_work(self, order: WorkOrder) -> JobRecord:
+        self.orders[order.job_id] = order
+        record = JobRecord(
+            id=order.job_id, kind=order.kind, state=JobState.QUEUED, owner=order.owner, subject=order.subject,
+            created_at=float(len(self.records) + 1), model=order.model,
+        )  # fmt: skip
+        return self.records.setdefault(order.job_id, record)
 
     def get(self, job_id: str) -> JobRecord:
         if job_id not in self.records:

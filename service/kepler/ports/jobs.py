@@ -3,13 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from kepler.core.jobs import JobRecord, JobState
+from kepler.core.jobs import JobRecord, JobState, Notice
 from kepler.core.training import TrainOutcome, TrainSpec
 
 OnProgress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """Work that is not a training. ``body`` is JSON that its `Work` reads; it must hold no secret."""
+
+    job_id: str
+    kind: str
+    owner: str
+    subject: str
+    body: str
+    model: str = ""
+    sid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOutcome:
+    """How work ended that did not fail."""
+
+    metrics: tuple[tuple[str, float], ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+class WorkRun(Protocol):
+    """What `Work` is given to be durable."""
+
+    job_id: str
+
+    def step(self, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Do a piece of work that is recorded when it returns; later runs of the job get what it gave.
+
+        Names are unique within a job. ``work`` gives JSON and must bear to be run twice: the service may die between
+        its effect and the record. A `KeplerError` that it raises is recorded too.
+        """
+        ...
+
+    def progress(self, fraction: float, phase: str) -> None: ...
+
+    def wait(self, seconds: float) -> None:
+        """Sleep. Raises `Cancelled` when the job was cancelled; does not return when the service stops."""
+        ...
+
+
+class Work(Protocol):
+    """Does one kind of work."""
+
+    def run(self, order: WorkOrder, run: WorkRun) -> WorkOutcome:
+        """Begins anew after a restart of the service: everything that has an effect belongs into a step."""
+        ...
 
 
 class JobRunner(Protocol):
@@ -21,6 +71,10 @@ class JobRunner(Protocol):
 
     def submit_training(self, spec: TrainSpec) -> JobRecord:
         """Queue a training whose rows lie in its job folder. Idempotent by ``spec.job_id``."""
+        ...
+
+    def submit_work(self, order: WorkOrder) -> JobRecord:
+        """Queue other work, of a kind the runner knows. Idempotent by ``order.job_id``."""
         ...
 
     def get(self, job_id: str) -> JobRecord:

@@ -1,4 +1,4 @@
-"""Durable training jobs: implements `ports.jobs.JobRunner`.
+"""Durable jobs: implements `ports.jobs.JobRunner`.
 
 DBOS remembers which step of a job is done, a table beside it what users see, and the job's folder the rows
 and the result. docs/explanations/jobs.md walks through every point at which the service may die.
@@ -12,7 +12,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,18 +20,19 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy import exc
 
-from kepler.adapters.jobs.durable import Durable, open_durable
+from kepler.adapters.jobs.durable import TRAIN, Durable, open_durable
 from kepler.adapters.jobs.job_changes import JobChanges
 from kepler.adapters.jobs.job_folders import JobFolders, write_text
 from kepler.adapters.jobs.job_records import JobRecords, JobRow, database_error, open_engine, postgres_url
 from kepler.adapters.jobs.job_settings import JobSettings
 from kepler.adapters.jobs.job_steps import OnFinal, TrainSteps
 from kepler.adapters.jobs.job_sweeper import JobSweeper
-from kepler.core.errors import Conflict, NotFound, NotReady, Overloaded, Unavailable
+from kepler.adapters.jobs.work_steps import WorkSteps, encode_order
+from kepler.core.errors import Conflict, InternalError, NotFound, NotReady, Overloaded, Unavailable
 from kepler.core.jobs import Failure, JobRecord, JobState
 from kepler.core.training import TrainSpec
 from kepler.ports.clock import Clock
-from kepler.ports.jobs import TrainWorker
+from kepler.ports.jobs import TrainWorker, Work, WorkOrder
 from kepler.ports.models import ModelStore
 
 __all__ = ["DbosJobRunner", "JobSettings", "OnFinal"]
@@ -50,17 +51,20 @@ class _Started:
     engine: sa.Engine
     records: JobRecords
     steps: TrainSteps
+    works: WorkSteps
     durable: Durable
 
 
 class DbosJobRunner:
-    """Runs trainings as durable workflows.
+    """Runs trainings and other work as durable workflows.
 
     Parameters
     ----------
     home
         The service's home: ``jobs.sqlite`` (unless ``database_url`` names a PostgreSQL database) and
         ``jobs/``, with one folder per job.
+    works
+        What does the work of each kind that is not a training.
     on_final
         Called with each record once it is final: at least once, so it must bear a second call.
     """
@@ -74,6 +78,7 @@ class DbosJobRunner:
         database_url: str = "",
         settings: JobSettings | None = None,
         clock: Clock | None = None,
+        works: Mapping[str, Work] | None = None,
         on_final: OnFinal | None = None,
     ) -> None:
         self._home = home
@@ -82,6 +87,7 @@ class DbosJobRunner:
         self._url = database_url
         self._settings = settings or JobSettings()
         self._now = clock.now if clock is not None else time.time
+        self._works = dict(works or {})
         self._on_final = on_final
         self._folders = JobFolders(home / "jobs")
         self._changes = JobChanges()
@@ -123,10 +129,14 @@ class DbosJobRunner:
             records, self._folders, self._worker, self._models, self._changes, self._settings,
             now=self._now, on_final=self._on_final,
         )  # fmt: skip
+        works = WorkSteps(
+            records, self._folders, self._works, self._changes, steps.settle, steps.draining, now=self._now
+        )
         on_sqlite = engine.dialect.name == "sqlite"
         url = engine.url if on_sqlite else postgres_url(self._url).set(drivername="postgresql")
         durable = open_durable(
             steps,
+            works.run,
             url=url.render_as_string(hide_password=False),
             engine=engine if on_sqlite else None,
             executor=executor,
@@ -134,7 +144,7 @@ class DbosJobRunner:
             poll_s=self._settings.poll_s,
         )
         undo.callback(durable.close)
-        return _Started(executor, engine, records, steps, durable)
+        return _Started(executor, engine, records, steps, works, durable)
 
     def _forget_start(self) -> None:
         self._started = None
@@ -157,11 +167,30 @@ class DbosJobRunner:
     # What callers ask
 
     def submit_training(self, spec: TrainSpec) -> JobRecord:
+        record = JobRecord(
+            id=spec.job_id, kind=TRAIN, state=JobState.QUEUED, owner=spec.owner,
+            subject=f"{spec.algorithm} into {spec.model}" if spec.model else spec.algorithm,
+            created_at=self._now(), phase="queued", rows=spec.rows, sid=spec.search.sid,
+        )  # fmt: skip
+        queued = self._submit(record, spec.to_json)
+        self._worker.prewarm()
+        return queued
+
+    def submit_work(self, order: WorkOrder) -> JobRecord:
+        if order.kind not in self._works:
+            raise InternalError(f"Nothing does work of the kind {order.kind!r}")
+        record = JobRecord(
+            id=order.job_id, kind=order.kind, state=JobState.QUEUED, owner=order.owner, subject=order.subject,
+            created_at=self._now(), phase="queued", model=order.model, sid=order.sid,
+        )  # fmt: skip
+        return self._submit(record, lambda: encode_order(order))
+
+    def _submit(self, record: JobRecord, spec: Callable[[], str]) -> JobRecord:
         own = self._own
         if own.steps.draining.is_set():
             raise Unavailable("The service is stopping", fix="Try again in a moment", retry_after_s=5.0)
-        if (known := own.records.row(spec.job_id)) is not None:
-            return _same_owner(known.record, spec)
+        if (known := own.records.row(record.id)) is not None:
+            return _same_owner(known.record, record)
         if own.records.count_active(own.executor) >= self._settings.max_active:
             raise Overloaded(
                 "Too many jobs are waiting",
@@ -169,20 +198,14 @@ class DbosJobRunner:
                 fix="Try again when some have finished, or raise KEPLER_JOBS__QUEUE_LIMIT",
                 retry_after_s=30.0,
             )
-        self._write_spec(spec)
-        record = JobRecord(
-            id=spec.job_id, kind="train", state=JobState.QUEUED, owner=spec.owner,
-            subject=f"{spec.algorithm} into {spec.model}" if spec.model else spec.algorithm,
-            created_at=self._now(), phase="queued", rows=spec.rows, sid=spec.search.sid,
-        )  # fmt: skip
+        self._write_spec(record.id, spec())
         if not own.records.insert(record, own.executor):  # somebody was faster with the same id
-            return _same_owner(self.get(spec.job_id), spec)
+            return _same_owner(self.get(record.id), record)
         try:
-            own.durable.enqueue(spec.job_id)
+            own.durable.enqueue(record.id, record.kind)
         except exc.DBAPIError as error:
-            own.records.withdraw(spec.job_id)  # it was never acknowledged
+            own.records.withdraw(record.id)  # it was never acknowledged
             raise database_error(error) from error
-        self._worker.prewarm()
         return record
 
     def get(self, job_id: str) -> JobRecord:
@@ -219,6 +242,7 @@ class DbosJobRunner:
                 return ended
         own.records.request_cancel(job_id)
         own.steps.cancel_running(job_id)
+        own.works.cancel_running(job_id)
         return self.get(job_id)
 
     def folder(self, job_id: str) -> Path:
@@ -248,7 +272,8 @@ class DbosJobRunner:
         self._own.steps.settle(record)
 
     def is_underway(self, job_id: str) -> bool:
-        return self._own.steps.is_running(job_id) or self._own.durable.is_underway(job_id)
+        own = self._own
+        return own.steps.is_running(job_id) or own.works.is_running(job_id) or own.durable.is_underway(job_id)
 
     def take_up(self, row: JobRow) -> None:
         """Make sure that somebody works on a job that is not final."""
@@ -256,7 +281,7 @@ class DbosJobRunner:
         if not durable.is_underway(row.record.id):
             # The service died when only one of the two stores had heard of it.
             durable.forget(row.record.id)
-            durable.enqueue(row.record.id)
+            durable.enqueue(row.record.id, row.record.kind)
 
     def forget(self, job_id: str) -> None:
         self._own.durable.forget(job_id)
@@ -270,9 +295,9 @@ class DbosJobRunner:
             )
         return self._started
 
-    def _write_spec(self, spec: TrainSpec) -> None:
+    def _write_spec(self, job_id: str, spec: str) -> None:
         try:
-            write_text(self.folder(spec.job_id) / "spec.json", spec.to_json())
+            write_text(self.folder(job_id) / "spec.json", spec)
         except OSError as error:
             raise Overloaded(
                 "The job could not be written to disk",
@@ -282,9 +307,9 @@ class DbosJobRunner:
             ) from error
 
 
-def _same_owner(record: JobRecord, spec: TrainSpec) -> JobRecord:
-    if record.owner != spec.owner:
-        raise Conflict(f"Job id {spec.job_id!r} is taken", fix="Submit the training under another id")
+def _same_owner(record: JobRecord, wanted: JobRecord) -> JobRecord:
+    if (record.owner, record.kind) != (wanted.owner, wanted.kind):
+        raise Conflict(f"Job id {wanted.id!r} is taken", fix="Submit the training under another id")
     return record
 
 

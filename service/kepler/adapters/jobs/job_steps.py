@@ -104,9 +104,7 @@ class TrainSteps:
         except KeplerError as error:
             return _registered(failure=Failure.of(error))
         except Exception as error:
-            return _registered(
-                failure=_unexpected("The trained model could not be registered", job_id, error)
-            )
+            return _registered(failure=unexpected("The trained model could not be registered", job_id, error))
 
     def finish(self, job_id: str, outcome: str, registered: str) -> str:
         trained = TrainOutcome.from_json(outcome)
@@ -241,7 +239,7 @@ def _crash_loop(attempts: int) -> Failure:
     )
 
 
-def _unexpected(message: str, job_id: str, error: Exception) -> Failure:
+def unexpected(message: str, job_id: str, error: Exception) -> Failure:
     number = secrets.token_hex(6)
     log.error("job.failed", job=job_id, error_id=number, exc_info=error)
     return Failure(
