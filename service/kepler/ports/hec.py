@@ -128,6 +128,10 @@ class SplunkSink(Protocol):
         """
         ...
 
+    def put_keyed(self, batches: Sequence[tuple[str, Sequence[HecEvent]]]) -> list[bool]:
+        """As `put` with ``key`` and ``keep`` for each of several, in one commit: all are taken or none."""
+        ...
+
     def put_metrics(self, points: Sequence[MetricPoint]) -> None:
         """Take points for the metrics index; as `put`."""
         ...

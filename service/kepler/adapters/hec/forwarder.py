@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
@@ -119,15 +119,21 @@ class HecForwarder:
     # SplunkSink
 
     def put(self, events: Sequence[HecEvent], *, key: str = "", keep: bool = False) -> bool:
-        made = self._blocks(list(event_lines(events, self._options.index)))
+        made = self._blocks(event_lines(events, self._options.index))
         if not made and not key:
             return True
         taken = self._spool.put(Destination.EVENTS, made, key=key, keep=keep)
         self._wake(Destination.EVENTS)
         return taken
 
+    def put_keyed(self, batches: Sequence[tuple[str, Sequence[HecEvent]]]) -> list[bool]:
+        made = [(key, self._blocks(event_lines(events, self._options.index))) for key, events in batches]
+        taken = self._spool.put_keyed(Destination.EVENTS, made)
+        self._wake(Destination.EVENTS)
+        return taken
+
     def put_metrics(self, points: Sequence[MetricPoint]) -> None:
-        made = self._blocks(list(metric_lines(points, self._options.metrics_index)))
+        made = self._blocks(metric_lines(points, self._options.metrics_index))
         if made:
             self._spool.put(Destination.METRICS, made)
             self._wake(Destination.METRICS)
@@ -170,7 +176,7 @@ class HecForwarder:
 
     # Inside
 
-    def _blocks(self, lines: list[Line]) -> list[Block]:
+    def _blocks(self, lines: Iterable[Line]) -> list[Block]:
         return blocks(lines, self._options.send.batch_bytes, self._options.send.batch_events)
 
     def _wake(self, to: Destination) -> None:
@@ -229,4 +235,4 @@ class HecForwarder:
             )
             for drop in drops
         ]
-        return self._blocks(list(event_lines(events, self._options.index)))
+        return self._blocks(event_lines(events, self._options.index))

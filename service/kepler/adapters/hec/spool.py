@@ -27,6 +27,7 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
 FORMAT = 1
 VACUUM_EVERY = 128  # commits between giving free pages back to the disk
+KEEP_KEYS_S = 30 * 86_400.0
 MAX_GROUP = 256  # pieces of work in one commit
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS blocks(
@@ -102,6 +103,8 @@ class BlockSpool:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         connection = self._open()
+        # Whoever gave a key forgets it when all is done; a process that was killed could not.
+        connection.execute("DELETE FROM taken WHERE at < ?", (time.time() - KEEP_KEYS_S,))
         self._bytes, self._dead_bytes = connection.execute(
             "SELECT (SELECT coalesce(sum(bytes), 0) FROM blocks), "
             "(SELECT coalesce(sum(length(body)), 0) FROM dead)"
@@ -129,6 +132,24 @@ class BlockSpool:
             self._make_room(connection, size, now)
             self._insert(connection, destination, blocks, now, keep=keep)
             return True
+
+        return self._run(work)
+
+    def put_keyed(
+        self, destination: Destination, batches: Sequence[tuple[str, Sequence[Block]]]
+    ) -> list[bool]:
+        """Keep the blocks of each key that was not taken before, never to be dropped, all in one commit."""
+        now = time.time()
+
+        def work(connection: sqlite3.Connection) -> list[bool]:
+            taken: list[bool] = []
+            for key, blocks in batches:
+                new = _inserted(connection, "INSERT OR IGNORE INTO taken VALUES(?, ?)", (key, now))
+                if new:
+                    self._make_room(connection, sum(len(block.body) for block in blocks), now)
+                    self._insert(connection, destination, blocks, now, keep=True)
+                taken.append(new)
+            return taken
 
         return self._run(work)
 
@@ -230,7 +251,8 @@ class BlockSpool:
             (after, limit),
         )
         return [
-            DeadLetter(r[0], r[1], Destination(r[2]), r[3], r[4], r[5], r[6].decode("utf-8", "replace")) for r in rows
+            DeadLetter(r[0], r[1], Destination(r[2]), r[3], r[4], r[5], r[6].decode("utf-8", "replace"))
+            for r in rows
         ]
 
     def take_dead(self, ids: Sequence[int], make: Callable[[str, bytes], Block] | None) -> int:
