@@ -1,5 +1,7 @@
 """by: one packed version answers as a model per group trained alone, whatever the algorithm."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,10 @@ CASES = [
     ("StandardScaler", "", {"features": ("a", "b"), "nulls": "native"}),
     ("DecisionTreeClassifier", "y", {"probabilities": True}),
     ("DecisionTreeRegressor", "value", {"categoricals": "target"}),
+    ("RandomForestRegressor", "value", {"nulls": "impute", "params": {"n_estimators": 5}}),
+    ("RandomForestClassifier", "kind", {"params": {"n_estimators": 5}, "probabilities": True}),
+    ("ExtraTreesClassifier", "y", {"params": {"n_estimators": 5}}),
+    ("HistGradientBoostingClassifier", "y", {"params": {"max_iter": 5}}),
     ("LightGBMRegressor", "value", {"nulls": "native", "params": {"n_estimators": 5}}),
     ("GaussianNB", "kind", {"features": ("a", "b")}),
     ("KMeans", "", {"features": ("a", "b"), "params": {"k": 2}}),
@@ -172,7 +178,7 @@ def test_all_failing_is_an_error_with_the_first_reason(tmp_path):
 def test_unseen_groups_and_rows_without_a_group_get_nothing_and_are_counted(tmp_path):
     rows = make_rows()
     files, _, _ = train(
-        tmp_path, rows, algorithm="DecisionTreeRegressor", target="value", features=("b",), by=("host", "kind"),
+        tmp_path, rows, algorithm="HistGradientBoostingRegressor", params={"max_iter": 3}, target="value", features=("b",), by=("host", "kind"),
         model=MODEL,
     )  # fmt: skip
     model = load(files, tmp_path)
@@ -197,7 +203,7 @@ def test_unseen_groups_and_rows_without_a_group_get_nothing_and_are_counted(tmp_
 def test_members_are_loaded_for_their_rows_only_and_within_a_bound(tmp_path, monkeypatch):
     rows = make_rows()
     files, _, _ = train(
-        tmp_path, rows, algorithm="DecisionTreeRegressor", target="value", features=("b",), by=("host",),
+        tmp_path, rows, algorithm="HistGradientBoostingRegressor", params={"max_iter": 3}, target="value", features=("b",), by=("host",),
         model=MODEL,
     )  # fmt: skip
     monkeypatch.setattr(serving_grouped, "MEMBER_BYTES", 1)
@@ -240,7 +246,7 @@ def test_the_manifest_stays_small_and_describes_the_groups(tmp_path):
 def test_a_changed_member_is_refused(tmp_path):
     rows = make_rows()
     files, _, _ = train(
-        tmp_path, rows, algorithm="DecisionTreeRegressor", target="value", features=("b",), by=("host",),
+        tmp_path, rows, algorithm="HistGradientBoostingRegressor", params={"max_iter": 3}, target="value", features=("b",), by=("host",),
         model=MODEL,
     )  # fmt: skip
     path = tmp_path / "model" / group_pack.MEMBERS
@@ -251,7 +257,9 @@ def test_a_changed_member_is_refused(tmp_path):
         load(files, tmp_path).predict(as_batch(rows, ("b",)), PredictOptions())
 
 
-@pytest.mark.parametrize("algorithm", ["LinearRegression", "DecisionTreeRegressor"])
+@pytest.mark.parametrize(
+    "algorithm", ["LinearRegression", "DecisionTreeRegressor", "HistGradientBoostingRegressor"]
+)
 def test_known_groups_are_answered_beside_unseen_ones(tmp_path, algorithm):
     rows = make_rows()
     picked = [at for at, host in enumerate(rows["host"]) if host == "h5"]
@@ -267,3 +275,37 @@ def test_known_groups_are_answered_beside_unseen_ones(tmp_path, algorithm):
     scoring = load(files, tmp_path).predict(as_batch(rows, ("b",)), PredictOptions())
     got = texts_of(scoring.outputs[0], 240)
     assert [at for at, value in enumerate(got) if value is not None] == picked
+
+
+def test_trees_beyond_the_bound_are_kept_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("kepler.core.packed_trees.MAX_BYTES", 1_000)
+    rows = make_rows()
+    files, _, _ = train(
+        tmp_path, rows, algorithm="DecisionTreeRegressor", target="value", features=("b",), by=("host",),
+        model=MODEL, params={"max_depth": 2},
+    )  # fmt: skip
+    assert 0 < files.manifest.groups.packed < files.manifest.groups.count
+    scoring = load(files, tmp_path).predict(as_batch(rows, ("b",)), PredictOptions())
+    given = [at for at, value in enumerate(files.sink.values["predicted(value)"]) if value is not None]
+    got = texts_of(scoring.outputs[0], 240)
+    alike([got[at] for at in given], [files.sink.values["predicted(value)"][at] for at in given])
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("roots", lambda array: array + 10_000),
+        ("child", lambda array: np.zeros_like(array)),
+        ("feature", lambda array: array + 50),
+        ("threshold", lambda array: array[:-1]),
+    ],
+)
+def test_trees_that_do_not_fit_or_go_in_circles_are_refused(tmp_path, name, spoil):
+    train(
+        tmp_path, make_rows(), algorithm="DecisionTreeRegressor", target="value", features=("b",), by=("host",),
+        model=MODEL,
+    )  # fmt: skip
+    packed = SafeModelFormats().open_groups(tmp_path / "model").packed
+    packed.check()
+    with pytest.raises(InvalidInput, match="do not fit each other"):
+        replace(packed, **{name: spoil(getattr(packed, name))}).check()

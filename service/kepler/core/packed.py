@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,47 @@ class PackedRows:
     unseen: tuple[str, ...]
 
 
+class Packed(Protocol):
+    """Models of many groups in shared arrays, whatever their kind; see `PackedModels` for the fields."""
+
+    @property
+    def arrays(self) -> tuple[str, ...]: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def preparation(self) -> Preparation: ...
+
+    @property
+    def used(self) -> Bools: ...
+
+    @property
+    def fill(self) -> Floats: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def check(self) -> None: ...
+
+    def score(self, batch: RecordBatch, slots: Int64, *, lenient: frozenset[str]) -> PackedRows: ...
+
+
+class PackerOfGroups(Protocol):
+    """Collects fitted groups into `Packed`."""
+
+    slots: int
+    agreement: float
+
+    def add(
+        self, fitted: Fitted, preparation: Preparation, x: Floats, expected: RawScores, tolerance: float
+    ) -> int:
+        """Take a group in; gives its slot, or -1 when the arrays do not answer ``expected`` for ``x``."""
+        ...
+
+    def done(self) -> Packed: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PackedModels:
     """``weights`` (n_slots, n_columns, width), ``offset`` (n_slots, n_columns or 1, width).
@@ -64,6 +105,10 @@ class PackedModels:
     known: Bools
     used: Bools
     fill: Floats
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        return ARRAYS
 
     @property
     def size_bytes(self) -> int:
@@ -87,7 +132,7 @@ class PackedModels:
 
     def score(self, batch: RecordBatch, slots: Int64, *, lenient: frozenset[str]) -> PackedRows:
         """Score every row of ``batch`` by its slot. An absent text field in ``lenient`` drops no row."""
-        x, kept, unseen = self._matrix(batch, slots, lenient)
+        x, kept, unseen = packed_matrix(self, batch, slots, lenient, np.float64)
         if not kept.all():
             x, slots = x[kept], slots[kept]
         return PackedRows(self.scores(x, slots), kept, unseen)
@@ -115,45 +160,91 @@ class PackedModels:
             "probabilities": odds / odds.sum(axis=1, keepdims=True),
         }
 
-    def _matrix(
-        self, batch: RecordBatch, slots: Int64, lenient: frozenset[str]
-    ) -> tuple[Floats, Bools, tuple[str, ...]]:
-        x: Floats = np.zeros((batch.n_rows, len(self.preparation.feature_names)))
-        kept = np.ones(batch.n_rows, dtype=np.bool_)
-        unseen: list[str] = []
-        at = 0
-        for place, feature in enumerate(self.preparation.features):
-            width = len(feature.names)
-            out = x[:, at : at + width]
-            at += width
-            column = batch.columns.get(feature.field)
-            fill = self.fill[slots, place]
-            used = self.used[slots, place]
-            if isinstance(feature, NumberFeature):
-                if isinstance(column, TextColumn):
-                    raise text_in_number(feature.field, column)
-                values = np.full(batch.n_rows, np.nan) if column is None else column.values
-                missing = ~np.isfinite(values)
-                out[:, 0] = np.where(missing, fill, values)
+
+def packed_matrix(
+    packed: Packed, batch: RecordBatch, slots: Int64, lenient: frozenset[str], dtype: npt.DTypeLike
+) -> tuple[Floats, Bools, tuple[str, ...]]:
+    """The matrix of ``batch`` by the groups' own rules, which rows can be scored, and fields with unseen texts.
+
+    Numbers are those of ``dtype``: one beyond its range is missing.
+    """
+    x: Floats = np.zeros((batch.n_rows, len(packed.preparation.feature_names)))
+    kept = np.ones(batch.n_rows, dtype=np.bool_)
+    unseen: list[str] = []
+    at = 0
+    for place, feature in enumerate(packed.preparation.features):
+        width = len(feature.names)
+        out = x[:, at : at + width]
+        at += width
+        column = batch.columns.get(feature.field)
+        fill = packed.fill[slots, place]
+        used = packed.used[slots, place]
+        if isinstance(feature, NumberFeature):
+            if isinstance(column, TextColumn):
+                raise text_in_number(feature.field, column)
+            values = np.full(batch.n_rows, np.nan) if column is None else column.values
+            with np.errstate(over="ignore"):
+                values = values.astype(dtype)
+            missing = ~np.isfinite(values)
+            out[:, 0] = np.where(missing, fill, values)
+            kept &= ~(missing & used & np.isnan(fill))
+            out[~np.isfinite(out[:, 0]), 0] = 0.0  # not read there, or the row is left out
+            continue
+        assert isinstance(feature, OneHotFeature)
+        if isinstance(column, NumberColumn):
+            raise InvalidInput(f"Field {feature.field!r} holds text in this model and came as numbers")
+        if column is None:
+            column = TextColumn(np.full(batch.n_rows, -1, dtype=np.int32), ())
+        codes, written = feature.resolve(column)
+        if written.unseen:
+            unseen.append(feature.field)
+        missing = codes == -1
+        if missing.any():
+            if feature.field not in lenient:
                 kept &= ~(missing & used & np.isnan(fill))
-                out[~np.isfinite(out[:, 0]), 0] = 0.0  # not read there, or the row is left out
-                continue
-            assert isinstance(feature, OneHotFeature)
-            if isinstance(column, NumberColumn):
-                raise InvalidInput(f"Field {feature.field!r} holds text in this model and came as numbers")
-            if column is None:
-                column = TextColumn(np.full(batch.n_rows, -1, dtype=np.int32), ())
-            codes, written = feature.resolve(column)
-            if written.unseen:
-                unseen.append(feature.field)
-            missing = codes == -1
-            if missing.any():
-                if feature.field not in lenient:
-                    kept &= ~(missing & used & np.isnan(fill))
-                codes = np.where(missing & ~np.isnan(fill), np.nan_to_num(fill), codes).astype(np.int64)
-            rows = np.flatnonzero((codes >= 0) & used)
-            out[rows, codes[rows]] = 1.0
-        return x, kept, tuple(unseen)
+            codes = np.where(missing & ~np.isnan(fill), np.nan_to_num(fill), codes).astype(np.int64)
+        rows = np.flatnonzero((codes >= 0) & used)
+        out[rows, codes[rows]] = 1.0
+    return x, kept, tuple(unseen)
+
+
+class Places:
+    """Where the columns, fields and categories of a group stand among those of all."""
+
+    def __init__(self, preparation: Preparation) -> None:
+        self._columns = {name: at for at, name in enumerate(preparation.feature_names)}
+        self._fields = {feature.field: at for at, feature in enumerate(preparation.features)}
+        self._categories = {
+            feature.field: {text: at for at, text in enumerate(feature.categories)}
+            for feature in preparation.features
+            if isinstance(feature, OneHotFeature)
+        }
+
+    def columns(self, preparation: Preparation) -> Int64:
+        return np.fromiter((self._columns[name] for name in preparation.feature_names), dtype=np.int64)
+
+    def read(self, preparation: Preparation, used: Bools, fill: Floats) -> None:
+        """Note in a group's row of ``used`` and ``fill`` what its ``preparation`` reads and fills in."""
+        for feature in preparation.features:
+            at = self._fields[feature.field]
+            used[at] = True
+            if isinstance(feature, NumberFeature):
+                fill[at] = np.nan if feature.fill is None else feature.fill
+            elif isinstance(feature, OneHotFeature) and feature.fill is not None:
+                fill[at] = self._categories[feature.field][feature.fill]
+
+
+def difference_of(got: RawScores, expected: RawScores) -> float:
+    """Largest difference relative to max(1, |value|); infinite where keys or shapes differ."""
+    if set(got) != set(expected):
+        return np.inf
+    worst = 0.0
+    for key, value in expected.items():
+        if np.issubdtype(value.dtype, np.integer):
+            continue  # a label follows from the probabilities; they are compared
+        gap = np.abs(got[key] - value) / np.maximum(1.0, np.abs(value))
+        worst = max(worst, float(gap.max(initial=0.0)))
+    return worst if np.isfinite(worst) else np.inf
 
 
 class Packer:
@@ -172,13 +263,7 @@ class Packer:
         scaler = kind == SCALER
         self.slots = 0
         self.agreement = 0.0
-        self._place = {name: at for at, name in enumerate(preparation.feature_names)}
-        self._fields = {feature.field: at for at, feature in enumerate(preparation.features)}
-        self._categories = {
-            feature.field: {text: at for at, text in enumerate(feature.categories)}
-            for feature in preparation.features
-            if isinstance(feature, OneHotFeature)
-        }
+        self._places = Places(preparation)
         self._made = PackedModels(
             kind,
             preparation,
@@ -196,7 +281,7 @@ class Packer:
         if any(not isinstance(item, NumberFeature | OneHotFeature) for item in preparation.features):
             return -1
         slot = self.slots
-        place = np.fromiter((self._place[name] for name in preparation.feature_names), dtype=np.int64)
+        place = self._places.columns(preparation)
         if self._made.kind == SCALER:
             self._scaler(slot, fitted.estimator, place)
         elif self._made.kind == LINEAR:
@@ -208,7 +293,7 @@ class Packer:
         if not difference <= tolerance:
             self._clear(slot)
             return -1
-        self._read(slot, preparation)
+        self._places.read(preparation, self._made.used[slot], self._made.fill[slot])
         self.agreement = max(self.agreement, difference)
         self.slots += 1
         return slot
@@ -236,30 +321,13 @@ class Packer:
             self._made.offset[slot, 0, label] = offset[row]
         self._made.known[slot, met] = True
 
-    def _read(self, slot: int, preparation: Preparation) -> None:
-        for feature in preparation.features:
-            at = self._fields[feature.field]
-            self._made.used[slot, at] = True
-            if feature.fill is None:
-                continue
-            known = self._categories.get(feature.field)
-            self._made.fill[slot, at] = feature.fill if known is None else known[str(feature.fill)]  # type: ignore[assignment]
-
     def _difference(self, slot: int, expected: RawScores, x: Floats, place: Int64) -> float:
         wide: Floats = np.zeros((len(x), self._made.weights.shape[1]))
         wide[:, place] = x
         got = self._made.scores(wide, np.full(len(x), slot, dtype=np.int64))
         if self._made.kind == SCALER:
             got = {"components": got["components"][:, place]}
-        if set(got) != set(expected):
-            return np.inf
-        worst = 0.0
-        for key, value in expected.items():
-            if np.issubdtype(value.dtype, np.integer):
-                continue  # a label follows from the probabilities; they are compared
-            gap = np.abs(got[key] - value) / np.maximum(1.0, np.abs(value))
-            worst = max(worst, float(gap.max(initial=0.0)))
-        return worst if np.isfinite(worst) else np.inf
+        return difference_of(got, expected)
 
     def _clear(self, slot: int) -> None:
         scaler = self._made.kind == SCALER

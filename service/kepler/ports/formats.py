@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from kepler.core.algorithms import Fitted, Matrix, RawScores
 from kepler.core.golden import GoldenVectors
 from kepler.core.group_table import GroupTable, Place
-from kepler.core.packed import PackedModels
+from kepler.core.packed import Packed
 from kepler.core.preparation import Preparation
 from kepler.core.saved import SavedModel as SavedModel
 
@@ -70,8 +70,12 @@ class GroupPackWriter(Protocol):
         """
         ...
 
-    def close(self, table: GroupTable, packed: PackedModels | None) -> tuple[str, ...]:
+    def close(self, table: GroupTable, packed: Packed | None) -> tuple[str, ...]:
         """Write the list of groups and the shared arrays; gives the names of all files."""
+        ...
+
+    def abandon(self) -> None:
+        """Let go of what is open when training fails; after `close` it does nothing."""
         ...
 
 
@@ -79,7 +83,7 @@ class GroupPack(Protocol):
     """An open pack; thread-safe. Only ``table`` and ``packed`` are in memory."""
 
     table: GroupTable
-    packed: PackedModels | None
+    packed: Packed | None
     size_bytes: int
 
     def member(self, group: int) -> tuple[GroupMember, Scorer]:

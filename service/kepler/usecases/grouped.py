@@ -20,7 +20,8 @@ from kepler.core.group_table import GroupTable, Place
 from kepler.core.groups import Groups, spread_of
 from kepler.core.jobs import Notice
 from kepler.core.outputs import OutputPlan
-from kepler.core.packed import LOGISTIC, MAX_BYTES, Packer, kind_of, union_preparation
+from kepler.core.packed import LOGISTIC, MAX_BYTES, Packer, PackerOfGroups, kind_of, union_preparation
+from kepler.core.packed_trees import ESTIMATORS, MAX_COLUMNS, TreePacker
 from kepler.core.preparation import NumberFeature, OneHotFeature, Preparation
 from kepler.core.preparing import PrepareOptions, select
 from kepler.core.profile import FieldProfile
@@ -120,7 +121,8 @@ class GroupTraining:
         self._options = PrepareOptions(
             info.name, spec.nulls, spec.categoricals, info.native_nulls, info.native_categoricals
         )
-        self._packer: Packer | None = None
+        self._packer: PackerOfGroups | None = None
+        self._decided = False
 
     def run(self, run: Run) -> GroupedModel:
         """Train and answer. Raises `InvalidInput` when no group at all can be trained."""
@@ -128,10 +130,18 @@ class GroupTraining:
         self._options.check(has_target=info.task.needs_target)
         run.progress(0.0, "loading")
         rows = read_groups(spec, info, self._files.rows)
-        n_groups = rows.count
+        writer = self._writer()
+        try:
+            return self._train(rows, writer, run)
+        except BaseException:
+            if writer is not None:
+                writer.abandon()
+            raise
+
+    def _train(self, rows: GroupedRows, writer: GroupPackWriter | None, run: Run) -> GroupedModel:
+        spec, info, n_groups = self._spec, self._info, rows.count
         answers = GroupAnswers(info.task, rows.n_sent, spec.output == "predictions")
         told = GroupNotices(run.seed, run.threads)
-        writer = self._writer()
         kept = _Kept.of(n_groups)
         step = max(1, n_groups // STEPS)
         for group, (table, y) in enumerate(rows.tables()):
@@ -211,22 +221,31 @@ class GroupTraining:
             kept.places[group] = place
             kept.saved.append(saved)
 
-    def _packer_for(self, rows: GroupedRows, fitted: Fitted) -> Packer | None:
-        kind = kind_of(fitted.estimator)
-        plain = self._spec.categoricals == "onehot" and self._spec.nulls != "native"
-        if not kind or not plain or fitted.dtype != "float64":
+    def _packer_for(self, rows: GroupedRows, fitted: Fitted) -> PackerOfGroups | None:
+        """Where the group's model may go with the others; None keeps it by itself."""
+        if self._spec.categoricals != "onehot" or self._spec.nulls == "native":
             return None
-        if self._packer is None:
-            preparation = union_preparation(
-                [name for name in self._spec.features if self._can_pack(rows, name)],
-                text_fields(rows, self._spec.features),
-                self._spec.nulls,
-            )
-            width = len(rows.classes) if kind == LOGISTIC else 1
-            if 8 * rows.count * len(preparation.feature_names) * width > MAX_BYTES:
-                return None
-            self._packer = Packer(preparation, kind, width, rows.count)
+        if self._packer is None and not self._decided:
+            self._decided = True
+            self._packer = self._new_packer(rows, fitted)
         return self._packer
+
+    def _new_packer(self, rows: GroupedRows, fitted: Fitted) -> PackerOfGroups | None:
+        kind, trees = kind_of(fitted.estimator), type(fitted.estimator).__name__ in ESTIMATORS
+        if not kind and not trees:
+            return None
+        preparation = union_preparation(
+            [name for name in self._spec.features if self._can_pack(rows, name)],
+            text_fields(rows, self._spec.features),
+            self._spec.nulls,
+        )
+        columns, width = len(preparation.feature_names), max(1, len(rows.classes))
+        if trees:
+            fits = columns <= MAX_COLUMNS and fitted.dtype == "float32"
+            return TreePacker(preparation, self._info.task, width, rows.count) if fits else None
+        width = width if kind == LOGISTIC else 1
+        fits = 8 * rows.count * columns * width <= MAX_BYTES and fitted.dtype == "float64"
+        return Packer(preparation, kind, width, rows.count) if fits else None
 
     @staticmethod
     def _can_pack(rows: GroupedRows, name: str) -> bool:

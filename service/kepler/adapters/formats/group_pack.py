@@ -23,7 +23,10 @@ from kepler.core.checked_json import canonical, parse_object
 from kepler.core.errors import Conflict, InvalidInput
 from kepler.core.golden import GoldenVectors
 from kepler.core.group_table import GROUP_LIST, GroupTable, Place
-from kepler.core.packed import ARRAYS, PackedModels
+from kepler.core.packed import ARRAYS, Packed, PackedModels
+from kepler.core.packed_trees import ARRAYS as TREE_ARRAYS
+from kepler.core.packed_trees import KINDS as TREE_KINDS
+from kepler.core.packed_trees import PackedTrees
 from kepler.core.preparation import Preparation
 from kepler.ports.formats import GroupMember, ModelFormats, SavedModel, Scorer
 
@@ -73,18 +76,22 @@ class PackWriter:
         self._offset += len(entry)
         return place, saved
 
-    def close(self, table: GroupTable, packed: PackedModels | None) -> tuple[str, ...]:
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch)
+    def close(self, table: GroupTable, packed: Packed | None) -> tuple[str, ...]:
         files = [TABLE]
         (self._folder / TABLE).write_bytes(table.to_bytes())
         if self._file is not None:
-            self._file.close()
             files.append(MEMBERS)
+        self.abandon()
         if packed is not None:
             files.append(PACKED)
             _write_packed(self._folder / PACKED, packed)
         return tuple(files)
+
+    def abandon(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 class Pack:
@@ -165,14 +172,14 @@ def _small(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _write_packed(path: Path, packed: PackedModels) -> None:
+def _write_packed(path: Path, packed: Packed) -> None:
     with path.open("wb") as file:
         file.write(_with_header({"kind": packed.kind, "preparation": packed.preparation.to_json()}))
-        for name in ARRAYS:
+        for name in packed.arrays:
             np.lib.format.write_array(file, getattr(packed, name), allow_pickle=False)
 
 
-def _read_packed(path: Path) -> PackedModels:
+def _read_packed(path: Path) -> Packed:
     with path.open("rb") as file:
         size = int.from_bytes(file.read(_LENGTH), "little")
         if size > _MAX_HEADER:
@@ -181,10 +188,12 @@ def _read_packed(path: Path) -> PackedModels:
         kind = root.text("kind")
         preparation = Preparation.from_json(root.section("preparation"))
         root.done()
+        names = TREE_ARRAYS if kind in TREE_KINDS else ARRAYS
         try:
-            arrays = {name: np.lib.format.read_array(file, allow_pickle=False) for name in ARRAYS}
+            arrays = {name: np.lib.format.read_array(file, allow_pickle=False) for name in names}
         except (ValueError, OSError) as error:
             raise InvalidInput(f"{path.name} cannot be read", cause=type(error).__name__) from error
-    packed = PackedModels(kind, preparation, **arrays)
+    made = PackedTrees if kind in TREE_KINDS else PackedModels
+    packed = made(kind, preparation, **arrays)
     packed.check()
     return packed
