@@ -218,6 +218,12 @@ class Outbox:
             lowest = self._first(cls)
             return self._last if lowest is None else lowest - 1
 
+    def bounds(self, cls: int) -> tuple[int, int]:
+        """``base`` and the highest number of a record of the class that is there; twice ``base`` where none is."""
+        with self._lock:
+            low, high = self._db.execute(f"SELECT min(q), max(q) FROM {CLASSES[cls]}").fetchone()  # noqa: S608
+            return (self._last, self._last) if low is None else (low - 1, high)
+
     def stats(self) -> dict[str, object]:
         """Figures for diagnostics."""
         with self._lock:
