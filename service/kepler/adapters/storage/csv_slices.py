@@ -103,7 +103,8 @@ class SliceReader:
     def __init__(self, columns: tuple[str, ...], required: tuple[str, ...], numbers: frozenset[str]) -> None:
         check_header(columns)
         self._columns = columns
-        present = [name for name in required if name in set(columns)]
+        given = set(columns)
+        present = [name for name in required if name in given]
         self._types = {
             name: pa.float64() if name in numbers else pa.dictionary(pa.int32(), pa.string())
             for name in present
