@@ -24,7 +24,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from kepler.adapters.security.tls import general_name, key_pem, make_authority, sign_leaf
@@ -216,3 +216,7 @@ class Broker:
                 line = f"persistence_location {self.folder / 'data'}/"
             lines.append(line.replace("/etc/kepler/broker", str(self.folder)))
         return "\n".join([*lines, ""])
+
+
+def _pem(key: ed25519.Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -15,7 +15,7 @@ import structlog
 from kepler.adapters.mqtt.frames import BadFrame, decode, message
 from kepler.adapters.mqtt.link import HostLink, Incoming, Outgoing
 from kepler.adapters.mqtt.messages import batch_from
-from kepler.core.errors import KeplerError, Unavailable
+from kepler.core.errors import KeplerError, Overloaded, Unavailable
 from kepler.fleet.batches import EdgeBatch
 from kepler.fleet.ledger import Acknowledgement, StreamName
 from kepler.ports.clock import Clock
@@ -107,10 +107,16 @@ class IngestChannel:
         while not self._stopping.is_set():
             group = self._group()
             deliveries = self._checked(group)
+            most = MAX_GROUP
             while deliveries and not self._stopping.is_set():
                 try:
-                    self._take(deliveries)
-                    break
+                    self._take(deliveries[:most])
+                    deliveries = deliveries[most:]
+                except Overloaded as error:
+                    # Together they may be more than there is room for at all.
+                    most = max(1, min(most, len(deliveries)) // 2)
+                    log.warning("ingest.waiting", error=error.sentence)
+                    self._stopping.wait(min(error.retry_after_s, 2.0))
                 except KeplerError as error:
                     # Nothing was acknowledged: devices and broker keep it, and we try the same again.
                     log.warning("ingest.waiting", error=error.sentence)

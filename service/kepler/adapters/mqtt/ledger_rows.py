@@ -214,8 +214,9 @@ class LedgerRows:
         values = {"n": n + 1, "ranges": json.dumps(ranges_to_json(coverage)), "at": now}
         key = {"device": name.device, "epoch": name.epoch, "stream": name.stream}
         if n == 0:
-            made = connection.execute(self._insert(_streams).values(**key, **values).on_conflict_do_nothing())
-            return made.rowcount == 1
+            # What was inserted is asked for: drivers differ in counting rows that were not.
+            new = self._insert(_streams).values(**key, **values).on_conflict_do_nothing()
+            return connection.execute(new.returning(_streams.c.n)).one_or_none() is not None
         changed = connection.execute(
             sa.update(_streams)
             .where(*(_streams.c[column] == value for column, value in key.items()), _streams.c.n == n)
