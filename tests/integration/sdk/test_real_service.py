@@ -195,3 +195,19 @@ def test_a_service_is_started_where_none_runs(
     while discovery.find(home) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert discovery.find(home) is None
+
+
+def test_one_model_per_group(session: Session, columns: dict[str, list[object]]) -> None:
+    hosts = [f"h{n % 40}" for n in range(N_ROWS)]
+    data = kp.data.from_frame({"a": columns["a"], "b": columns["b"], "z": columns["z"], "host": hosts})
+    model = session.train(
+        data, algorithm="LinearRegression", target="z", features=["a", "b"], by=["host"], into="per-host"
+    )
+    assert (model.metrics["groups"], model.metrics["groups_failed"]) == (40.0, 0.0)
+    assert model.metrics["r2"] == pytest.approx(1.0)
+    asked = kp.data.from_frame({"a": [1.0, 1.0], "b": [2.0, 2.0], "host": ["h3", "new"]})
+    rows = session.predict("per-host", asked).to_dicts()
+    assert float(rows[0]["predicted(z)"]) == pytest.approx(0.0, abs=1e-9)
+    assert not rows[1]["predicted(z)"]
+    shown = session.summary("per-host", view="groups", limit=2)
+    assert [row["host"] for row in shown.to_dicts()] == ["h0", "h1"]

@@ -103,12 +103,12 @@ def print_notices(notices: Iterable[Notice], quiet: bool = False) -> None:
 
 
 def figure(value: float) -> str:
-    """A metric for people.
+    """A metric for people; counts stay whole.
 
-    >>> figure(0.97123456), figure(1234567.0)
-    ('0.9712', '1.235e+06')
+    >>> figure(0.97123456), figure(1234567.5), figure(20000.0)
+    ('0.9712', '1.235e+06', '20,000')
     """
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
 
 
 def when(seconds: float) -> str:
