@@ -26,6 +26,7 @@ from pydantic_settings import (
 
 from kepler.core.errors import InvalidInput, KeplerError, NotFound, nearest
 from kepler.settings_sections import (
+    HecSettings,
     JobSettings,
     LogSettings,
     PredictSettings,
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
         default_factory=TrainingSettings, description="What an upload may take."
     )
     secrets: SecretSettings = Field(default_factory=SecretSettings, description="The secret store.")
+    hec: HecSettings = Field(default_factory=HecSettings, description="The spool into Splunk.")
 
     @classmethod
     def settings_customise_sources(

@@ -142,6 +142,59 @@ class SecretSettings(Section):
     )
 
 
+class HecSettings(Section):
+    """The spool into Splunk and the event collector it sends to."""
+
+    url: str = Field(
+        default="",
+        description="Address of the event collector, https://HOST:8088. Empty: events stay in the spool.",
+    )
+    token: str = Field(
+        default="splunk-hec-token",
+        description="Name of the secret that holds the collector's token (`kepler secret set`).",
+    )
+    metrics_token: str = Field(
+        default="", description="Name of another token's secret, for metrics; empty: the same token."
+    )
+    ca_file: Path | None = Field(
+        default=None, description="PEM authorities of the collector's certificate; empty: the system's."
+    )
+    index: str = Field(default="kepler", min_length=1, description="Index of events.")
+    metrics_index: str = Field(
+        default="kepler_metrics", min_length=1, description="Index of metric data points."
+    )
+    spool_mb: int = Field(
+        default=1024,
+        ge=16,
+        description="Most that waits on the disk, in MiB. Beyond it the oldest events that may go are dropped, "
+        "with an alert; those of edge devices never are: they wait on the devices then.",
+    )
+    dead_letter_mb: int = Field(
+        default=64,
+        ge=1,
+        description="Most of what Splunk refused that is kept, in MiB; the oldest goes first.",
+    )
+    batch_kb: int = Field(
+        default=512, ge=16, le=8192, description="Most of one request before compression, in KiB."
+    )
+    batch_events: int = Field(default=2000, ge=1, le=100_000, description="Most events of one request.")
+    lanes: int = Field(
+        default=2, ge=1, le=16, description="Requests at the same time; events of one source share a lane."
+    )
+    timeout_s: float = Field(default=30.0, gt=0, description="Seconds to wait for an answer.")
+    max_backoff_s: float = Field(
+        default=60.0, ge=1, description="Longest wait between attempts, in seconds; drawn between it and 0."
+    )
+    ack_poll_s: float = Field(
+        default=10.0, gt=0, description="Seconds between questions for acknowledgements."
+    )
+    ack_timeout_s: float = Field(
+        default=300.0,
+        gt=0,
+        description="Seconds without an acknowledgement after which events are sent again.",
+    )
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of ``HOST:PORT``; an IPv6 host stands in brackets. Raises `ValueError`.
 
