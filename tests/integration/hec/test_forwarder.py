@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fakes.splunkd import Fault, FaultPlan, Splunkd
-from kepler.core.errors import InvalidInput, Overloaded
+from kepler.core.errors import InvalidInput, NotFound, Overloaded
 from kepler.ports.hec import Destination, EventKind, HecEvent, MetricPoint
 from support.hec_events import QUICK, forwarder, numbered, splunk_with_hec, stored, wait_until
 
@@ -133,6 +133,28 @@ def test_events_too_large_for_the_receiver_are_split_then_given_up(tmp_path: Pat
     spool.stop()
     assert [(letter.code, letter.reason[:14]) for letter in letters] == [(413, "Content-Length")]
     assert sorted(int(r["n"]) for r in stored(splunkd)) == [n for n in range(100) if n != 50]
+    splunkd.stop()
+
+
+def test_a_missing_token_keeps_everything(tmp_path: Path) -> None:
+    splunkd, token = splunk_with_hec()
+    stored_tokens: list[str] = []
+
+    def give() -> str:
+        if not stored_tokens:
+            raise NotFound("There is no secret 'splunk-hec-token'", fix="Store it with `kepler secret set`.")
+        return stored_tokens[0]
+
+    spool = forwarder(tmp_path, splunkd.hec.url, give)
+    spool.start()
+    spool.put(numbered(range(10)))
+    wait_until(lambda: "splunk-hec-token" in spool.states()[0].problem)
+    spool.put(numbered(range(10, 20)))
+    stored_tokens.append(token)
+    assert spool.flush(10)
+    assert not spool.states()[0].problem
+    spool.stop()
+    assert sorted(int(r["n"]) for r in stored(splunkd, after_macro=False)) == list(range(20))
     splunkd.stop()
 
 

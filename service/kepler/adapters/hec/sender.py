@@ -137,9 +137,10 @@ class LaneSender:
             try:
                 self._turn()
             except KeplerError as error:
-                # The disk is full or the like: what is in the spool stays there.
+                # What is in the spool stays there.
+                if self.problem != error.sentence:
+                    log.warning("hec.cannot_send", error=error.sentence)
                 self.problem = error.sentence
-                log.warning("hec.spool_unusable", error=error.sentence)
                 self._pause(self._limits.max_backoff_s / 4)
             except Exception:
                 log.exception("hec.sender_failed")
@@ -181,6 +182,14 @@ class LaneSender:
         return blocks
 
     def _deliver(self, blocks: list[StoredBlock]) -> None:
+        try:
+            self._post_blocks(blocks)
+        except BaseException:
+            # The token is missing, the disk is full: the batch stays the next one.
+            self._again.appendleft([block.id for block in blocks])
+            raise
+
+    def _post_blocks(self, blocks: list[StoredBlock]) -> None:
         refused: list[Refused] = []
         ack_ids: set[int] = set()
         lines = list(iterate_lines(blocks))
