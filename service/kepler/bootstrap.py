@@ -11,10 +11,12 @@ import grpc
 
 from kepler import __version__
 from kepler import registry as plugins
+from kepler.adapters.formats.edge_optimizer import OnnxEdgeOptimizer
 from kepler.adapters.formats.onnx_scorer import load_runtime
 from kepler.adapters.formats.safe import SafeModelFormats
 from kepler.adapters.grpc.admin import AuthServicer, JobServicer, ModelServicer
 from kepler.adapters.grpc.calls import CAPABILITIES, CallContext, handlers
+from kepler.adapters.grpc.optimizing import OptimizeCalls
 from kepler.adapters.grpc.packages import PackageCalls
 from kepler.adapters.grpc.prediction import PredictionServicer
 from kepler.adapters.grpc.server import GrpcServer
@@ -37,6 +39,7 @@ from kepler.serving.cache import ModelCache
 from kepler.serving.loader import FolderModelLoader
 from kepler.settings import Settings
 from kepler.usecases.manage import IssueTokens, ManageJobs, ManageModels
+from kepler.usecases.optimize import OptimizeVersion
 from kepler.usecases.packages import MovePackages
 from kepler.usecases.predict import PredictRows
 from kepler.usecases.score import ScoreRows
@@ -177,6 +180,9 @@ def build(settings: Settings) -> Parts:
         ),
         audit,
     )
+    optimize = OptimizeVersion(
+        manage_models, models, OnnxEdgeOptimizer(), packages, verify, version_folder.read_listed, audit
+    )
     prediction = PredictionServicer(
         PredictRows(models, cache),
         ScoreRows(SklearnScoring()),
@@ -202,6 +208,7 @@ def build(settings: Settings) -> Parts:
             manage_models,
             SummarizeModel(read_manifest, read_groups),
             PackageCalls(moves, work_pool),
+            OptimizeCalls(optimize, work_pool),
             work_pool,
         ),
         AuthServicer(IssueTokens(tokens, audit), work_pool, tls=settings.tls.enabled),

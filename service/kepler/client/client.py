@@ -6,18 +6,19 @@ import getpass
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 
-from kepler.client import constants, convert, packages, requests
+from kepler.client import constants, convert, optimizing, packages, requests
 from kepler.client.address import Access, Address
 from kepler.client.channel import open_channel
 from kepler.client.discovery import find_or_start
 from kepler.client.errors import error_from_rpc
+from kepler.client.optimizing import OptimizedVersion
 from kepler.client.packages import MovedVersion
 from kepler.client.records import (
     AlgorithmDescription,
@@ -345,6 +346,26 @@ class KeplerClient:
             Path(path),
             into,
             self.caller,
+            self.address,
+        )
+
+    def optimize_version(
+        self,
+        model: str,
+        *,
+        target: str = "edge",
+        columns: tuple[str, ...] = (),
+        slices: Iterable[bytes] = (),
+        thresholds: Mapping[str, float] | None = None,
+        dry_run: bool = False,
+    ) -> OptimizedVersion:
+        """Make the next version of ``model`` in the form that gateways run fastest, calibrated on ``slices``."""
+        return optimizing.optimize(
+            lambda requests: self._models.OptimizeVersion.future(
+                requests, timeout=STREAM_TIMEOUT_S, metadata=self._metadata
+            ),
+            optimizing.opening(self.caller, model, target, columns, thresholds or {}, dry_run),
+            slices,
             self.address,
         )
 

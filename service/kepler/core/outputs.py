@@ -108,9 +108,9 @@ class OutputPlan:
 
     def columns(self, *, as_name: str = "", probabilities: bool = False) -> tuple[str, ...]:
         """Names of the columns that `build` gives, in order."""
-        return tuple(name for name, _, _ in self._picks(as_name, probabilities))
+        return tuple(name for name, _, _ in self.picks(as_name, probabilities))
 
-    def _picks(self, as_name: str, probabilities: bool) -> list[tuple[str, str, int]]:
+    def picks(self, as_name: str = "", probabilities: bool = False) -> list[tuple[str, str, int]]:
         """(column, key of RawScores, position in it; -1 where it is one-dimensional)."""
         if self.task is Task.CLASSIFICATION:
             picks = [(as_name or f"predicted({self.target})", "label", -1)]
@@ -149,7 +149,7 @@ class OutputPlan:
         """
         made = tuple(
             self._column(name, raw[key] if index < 0 else raw[key][:, index], key, kept)
-            for name, key, index in self._picks(as_name, probabilities)
+            for name, key, index in self.picks(as_name, probabilities)
         )
         return tuple(map(_blank_missing, made)) if blank_missing else made
 

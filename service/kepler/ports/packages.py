@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -61,8 +61,12 @@ class Incoming(Protocol):
         """
         ...
 
+    def place(self, files: Mapping[str, bytes]) -> None:
+        """Take ``files``, by name, that were made here; nothing is unpacked then."""
+        ...
+
     def draft(self, manifest: Manifest, into: ModelName) -> Path:
-        """The unpacked folder as a draft with ``manifest``, for `ModelStore.register` as a version of ``into``."""
+        """The unpacked or placed files as a draft with ``manifest``, for `ModelStore.register` as a version of ``into``."""
         ...
 
     def close(self) -> None:
@@ -77,6 +81,6 @@ class Packages(Protocol):
         """A package of the registered version in ``folder``, once it is as it was signed."""
         ...
 
-    def receive(self) -> Incoming:
-        """Raises `Overloaded` when too many packages come in at once."""
+    def receive(self, kind: str = "import") -> Incoming:
+        """Begin something whose id starts with ``kind``. Raises `Overloaded` when too many packages come in at once."""
         ...

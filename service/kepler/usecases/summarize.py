@@ -13,7 +13,7 @@ from kepler.core.group_table import GroupTable
 from kepler.core.manifest import Manifest
 from kepler.core.versions import VersionRecord
 
-VIEWS = ("default", "params", "importance", "metrics", "schema", "groups")
+VIEWS = ("default", "params", "importance", "metrics", "schema", "groups", "optimization")
 DEFAULT_LIMIT = 1000
 
 

@@ -206,3 +206,72 @@ class ImportVersionResponse(_message.Message):
     origin: str
     key_id: str
     def __init__(self, version: _Optional[_Union[ModelVersion, _Mapping]] = ..., origin: _Optional[str] = ..., key_id: _Optional[str] = ...) -> None: ...
+
+class OptimizeVersionRequest(_message.Message):
+    __slots__ = ("open", "rows", "end")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    open: OptimizeOpen
+    rows: bytes
+    end: OptimizeEnd
+    def __init__(self, open: _Optional[_Union[OptimizeOpen, _Mapping]] = ..., rows: _Optional[bytes] = ..., end: _Optional[_Union[OptimizeEnd, _Mapping]] = ...) -> None: ...
+
+class OptimizeOpen(_message.Message):
+    __slots__ = ("caller", "model", "target", "columns", "thresholds", "dry_run")
+    class ThresholdsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    caller: _common_pb2.Caller
+    model: str
+    target: str
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    thresholds: _containers.ScalarMap[str, float]
+    dry_run: bool
+    def __init__(self, caller: _Optional[_Union[_common_pb2.Caller, _Mapping]] = ..., model: _Optional[str] = ..., target: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., thresholds: _Optional[_Mapping[str, float]] = ..., dry_run: bool = ...) -> None: ...
+
+class OptimizeEnd(_message.Message):
+    __slots__ = ("slices",)
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    slices: int
+    def __init__(self, slices: _Optional[int] = ...) -> None: ...
+
+class OptimizeVersionResponse(_message.Message):
+    __slots__ = ("version", "method", "agreement", "report", "thresholds", "calibrated_on", "notices")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATED_ON_FIELD_NUMBER: _ClassVar[int]
+    NOTICES_FIELD_NUMBER: _ClassVar[int]
+    version: ModelVersion
+    method: str
+    agreement: float
+    report: _common_pb2.Table
+    thresholds: _containers.RepeatedCompositeFieldContainer[RefitThreshold]
+    calibrated_on: str
+    notices: _containers.RepeatedCompositeFieldContainer[_common_pb2.Notice]
+    def __init__(self, version: _Optional[_Union[ModelVersion, _Mapping]] = ..., method: _Optional[str] = ..., agreement: _Optional[float] = ..., report: _Optional[_Union[_common_pb2.Table, _Mapping]] = ..., thresholds: _Optional[_Iterable[_Union[RefitThreshold, _Mapping]]] = ..., calibrated_on: _Optional[str] = ..., notices: _Optional[_Iterable[_Union[_common_pb2.Notice, _Mapping]]] = ...) -> None: ...
+
+class RefitThreshold(_message.Message):
+    __slots__ = ("output", "before", "after", "agreement")
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    output: str
+    before: float
+    after: float
+    agreement: float
+    def __init__(self, output: _Optional[str] = ..., before: _Optional[float] = ..., after: _Optional[float] = ..., agreement: _Optional[float] = ...) -> None: ...

@@ -86,6 +86,11 @@ class ModelServiceStub(object):
                 request_serializer=kepler_dot_v1_dot_models__pb2.ImportVersionRequest.SerializeToString,
                 response_deserializer=kepler_dot_v1_dot_models__pb2.ImportVersionResponse.FromString,
                 _registered_method=True)
+        self.OptimizeVersion = channel.stream_unary(
+                '/kepler.v1.ModelService/OptimizeVersion',
+                request_serializer=kepler_dot_v1_dot_models__pb2.OptimizeVersionRequest.SerializeToString,
+                response_deserializer=kepler_dot_v1_dot_models__pb2.OptimizeVersionResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -161,6 +166,14 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OptimizeVersion(self, request_iterator, context):
+        """Makes the next version out of one: the form that gateways run fastest. One `open`, calibration rows as CSV slices
+        (none: rows are drawn from the training profile), one `end`. INVALID_ARGUMENT with the reason where nothing is gained.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -213,6 +226,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ImportVersion,
                     request_deserializer=kepler_dot_v1_dot_models__pb2.ImportVersionRequest.FromString,
                     response_serializer=kepler_dot_v1_dot_models__pb2.ImportVersionResponse.SerializeToString,
+            ),
+            'OptimizeVersion': grpc.stream_unary_rpc_method_handler(
+                    servicer.OptimizeVersion,
+                    request_deserializer=kepler_dot_v1_dot_models__pb2.OptimizeVersionRequest.FromString,
+                    response_serializer=kepler_dot_v1_dot_models__pb2.OptimizeVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -487,6 +505,33 @@ class ModelService(object):
             '/kepler.v1.ModelService/ImportVersion',
             kepler_dot_v1_dot_models__pb2.ImportVersionRequest.SerializeToString,
             kepler_dot_v1_dot_models__pb2.ImportVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OptimizeVersion(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/kepler.v1.ModelService/OptimizeVersion',
+            kepler_dot_v1_dot_models__pb2.OptimizeVersionRequest.SerializeToString,
+            kepler_dot_v1_dot_models__pb2.OptimizeVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,6 +25,7 @@ class Commands(LazyGroup):
         Entry("models", "models", "models", "List models."),
         Entry("summary", "models", "summary", "Show what a model learned."),
         Entry("version", "version", "app", "List versions; promote, alias, roll back, export, import."),
+        Entry("optimize", "optimize", "optimize", "Make a version that gateways run faster."),
         Entry("delete", "models", "delete", "Delete a model or one version."),
         Entry("jobs", "jobs", "app", "List, watch and cancel jobs."),
         Entry("algorithms", "algorithms", "algorithms", "List algorithms, or the parameters of one."),

@@ -67,7 +67,9 @@ def models(
 
 def summary(
     name: Name,
-    view: Annotated[str, typer.Option(help="default, params, importance, metrics, schema or groups.")] = "default",
+    view: Annotated[
+        str, typer.Option(help="default, params, importance, metrics, schema, groups or optimization.")
+    ] = "default",
     limit: Annotated[int, typer.Option(help="Rows, or depth of a tree; 0 for the default.")] = 0,
     as_json: Json = False,
     address: Address = "",

@@ -1,6 +1,6 @@
 """A small ONNX graph, written node by node in double precision.
 
-Only operators of `ALLOWED` are ever written, and only those are ever loaded.
+Only operators of `ALLOWED` are ever loaded, and written here or by the edge optimiser: the same list an agent has.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ IR_VERSION = 9
 
 ALLOWED: frozenset[tuple[str, str]] = frozenset(
     {("", kind) for kind in (
-        "Abs", "Add", "ArgMax", "ArgMin", "Cast", "Clip", "Concat", "Div", "Exp", "Gather", "Greater",
-        "GreaterOrEqual", "Identity", "IsNaN", "Less", "Log", "MatMul", "Max", "Mul", "Neg", "Not", "Pow",
-        "ReduceMax", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Sigmoid", "Softmax", "Sqrt", "Sub",
+        "Abs", "Add", "ArgMax", "ArgMin", "Cast", "Clip", "Concat", "DequantizeLinear", "Div", "Exp", "Gather",
+        "Gemm", "Greater", "GreaterOrEqual", "Identity", "IsNaN", "Less", "Log", "MatMul", "Max", "Mul", "Neg",
+        "Not", "Pow", "QuantizeLinear", "ReduceMax", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Sigmoid", "Softmax", "Sqrt", "Sub",
         "Tanh", "Where",
     )} | {("ai.onnx.ml", "TreeEnsemble"), ("ai.onnx.ml", "TreeEnsembleRegressor")}
 )  # fmt: skip

@@ -20,6 +20,7 @@ from kepler.adapters.grpc.convert import (
     table_to_proto,
     version_to_proto,
 )
+from kepler.adapters.grpc.optimizing import OptimizeCalls
 from kepler.adapters.grpc.packages import PackageCalls
 from kepler.core.jobs import JobRecord
 from kepler.ports.jobs import JobRunner
@@ -98,11 +99,17 @@ class JobServicer:
 
 class ModelServicer:
     def __init__(
-        self, manage: ManageModels, summarize: SummarizeModel, packages: PackageCalls, pool: Executor
+        self,
+        manage: ManageModels,
+        summarize: SummarizeModel,
+        packages: PackageCalls,
+        optimizing: OptimizeCalls,
+        pool: Executor,
     ) -> None:
         self._manage = manage
         self._summarize = summarize
         self._packages = packages
+        self._optimizing = optimizing
         self._pool = pool
 
     def ExportVersion(
@@ -114,6 +121,11 @@ class ModelServicer:
         self, requests: AsyncIterator[models_pb2.ImportVersionRequest]
     ) -> models_pb2.ImportVersionResponse:
         return await self._packages.take(requests)
+
+    async def OptimizeVersion(
+        self, requests: AsyncIterator[models_pb2.OptimizeVersionRequest]
+    ) -> models_pb2.OptimizeVersionResponse:
+        return await self._optimizing.optimize(requests)
 
     async def ListModels(self, request: models_pb2.ListModelsRequest) -> models_pb2.ListModelsResponse:
         caller = caller_from_proto(request.caller, principal())

@@ -52,6 +52,7 @@ CAPABILITIES: dict[str, str] = {
     "/kepler.v1.ModelService/Rollback": "train",
     "/kepler.v1.ModelService/ExportVersion": "predict",
     "/kepler.v1.ModelService/ImportVersion": "train",
+    "/kepler.v1.ModelService/OptimizeVersion": "train",
     "/kepler.v1.AuthService/IssueToken": "issue",
     "/kepler.v1.AuthService/WhoAmI": "",
 }

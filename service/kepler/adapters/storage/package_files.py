@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -55,7 +55,7 @@ class PackageFiles:
         self._min_free_bytes = min_free_bytes
         self._lock = threading.Lock()
         self._moving = 0
-        self._leftovers = sorted(root.glob("import-*")) if root.is_dir() else []
+        self._leftovers = sorted(root.glob("*-*")) if root.is_dir() else []
 
     def pack(self, folder: Path, full_name: str) -> OutgoingFile:
         with _disk(self.root):
@@ -83,10 +83,10 @@ class PackageFiles:
             raise
         return OutgoingFile(file, self._signer.key_id, self._end)
 
-    def receive(self) -> IncomingFile:
+    def receive(self, kind: str = "import") -> IncomingFile:
         self._begin()
         try:
-            name = f"import-{uuid.uuid4()}"
+            name = f"{kind}-{uuid.uuid4()}"
             (self.root / name).mkdir(mode=0o700)
         except BaseException:
             self._end()
@@ -209,6 +209,15 @@ class IncomingFile:
             package.extract(manifest, folder)
         return Unpacked(folder, manifest, key_id)
 
+    def place(self, files: Mapping[str, bytes]) -> None:
+        with _disk(self._folder):
+            self._file.close()
+            self._files.check_room(sum(map(len, files.values())))
+            folder = self._folder / _VERSION
+            folder.mkdir(mode=0o700)
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+
     def draft(self, manifest: Manifest, into: ModelName) -> Path:
         with _disk(self._folder):
             return self._draft(manifest, into)
@@ -218,7 +227,7 @@ class IncomingFile:
         (self._folder / _TARGET).write_text(str(into))
         version_folder.sync(self._folder / _TARGET)
         version_folder.sync(self._folder)
-        (folder / version_folder.SIGNATURE).unlink()
+        (folder / version_folder.SIGNATURE).unlink(missing_ok=True)
         (folder / version_folder.MANIFEST).write_bytes(manifest.to_bytes())
         return folder
 
