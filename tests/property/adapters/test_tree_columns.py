@@ -136,3 +136,13 @@ def test_trees_of_more_leaves_than_a_byte_counts_are_walked() -> None:
         scorer, rows = _scorer(n_splits, trees=1)
         assert (scorer._cut is not None) is cut
         assert len(scorer.score(rows)["value"]) == len(rows)
+
+
+def test_splits_beyond_float32_are_checked_without_a_warning() -> None:
+    forest = Forest(1)
+    forest.add([0, 0, 0], [1e300, 0, 0], [1, -1, -1], [2, -1, -1], [True, False, False], [0, 1, 2])
+    graph = GraphWriter(1, "float32")
+    graph.output("value", graph.flat(forest.write(graph)), np.float64)
+    scorer = OnnxScorer(graph.to_bytes(), dtype="float32")
+    rows = np.array([[3.0], [np.inf], [np.nan]] * 10, np.float32)
+    assert scorer.score(rows)["value"].tolist() == [1.0, 2.0, 1.0] * 10

@@ -109,7 +109,8 @@ class OnnxScorer:
         if cut is None:
             return None
         self._rest = _session(cut.rest, threads)
-        rows = cut.forest.example_rows(_CHECKED_ROWS, self.n_features, _SEED).astype(self._dtype)
+        with np.errstate(over="ignore"):  # splits beyond float32 are infinite in it, for both ways
+            rows = cut.forest.example_rows(_CHECKED_ROWS, self.n_features, _SEED).astype(self._dtype)
         tolerance = _TOLERANCE_SINGLE if cut.forest.dtype == np.float32 else _TOLERANCE
         started = time.thread_time()
         whole = self._run(rows)
