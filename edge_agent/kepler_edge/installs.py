@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from kepler_edge import __version__
 from kepler_edge.clock import Clock
 from kepler_edge.errors import KeplerError, Refused
-from kepler_edge.journal import Journal, Row, Serving
+from kepler_edge.journal import Journal, NotWritten, Row, Serving
 from kepler_edge.keys import Trust
 from kepler_edge.live import LiveModels
 from kepler_edge.model import LoadedModel
@@ -80,7 +80,9 @@ class Installs:
             if self._clock.mono() - since > limit_s:
                 raise Refused(f"It took longer than {limit_s:g} s in the state {row.state}")
             return self._states[row.state](self, row, release, wait_s)
-        except (KeplerError, OSError, ValueError) as error:
+        except NotWritten:
+            raise
+        except Exception as error:  # a release that brings anything down is given up, never the agent
             self.fail(
                 row, error.sentence if isinstance(error, KeplerError) else f"{type(error).__name__}: {error}"
             )

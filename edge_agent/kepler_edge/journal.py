@@ -9,10 +9,12 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from kepler_edge.errors import Unavailable
 
 KEPT_STEPS = 10_000
 _SCHEMA = """
@@ -30,6 +32,7 @@ CREATE TABLE IF NOT EXISTS models (
     before_release TEXT NOT NULL, retired INTEGER NOT NULL);
 """
 NOT_WANTED = -1
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,10 @@ class Step:
         }  # fmt: skip
 
 
+class NotWritten(Unavailable):
+    """The journal cannot be written now, so nothing goes on: a full or read-only disk."""
+
+
 class Journal:
     """The file. Not for several threads at once."""
 
@@ -94,7 +101,9 @@ class Journal:
         self.lost = False
         try:
             self._db = _open(path)
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorname", "") not in _DAMAGED:
+                raise NotWritten("The journal of releases cannot be opened", cause=str(error)) from error
             self.lost = path.exists()
             for suffix in ("", "-wal", "-shm"):
                 found = path.with_name(path.name + suffix)
@@ -125,7 +134,7 @@ class Journal:
 
     def offer(self, row: Row, was: str, ts: float) -> None:
         """Take in a release, or one anew; its state is the first."""
-        with self._db:
+        with self._commit():
             self._db.execute(
                 "INSERT OR REPLACE INTO releases VALUES (?,?,?,?,?,?,?,?,?,?)",
                 (row.id, row.model, row.version, row.document, row.sha256, row.state, row.reason, row.slot,
@@ -145,7 +154,7 @@ class Journal:
         serving: Serving | None = None,
     ) -> None:
         """Bring a release into the state ``now``, and what serves with it, in one commit."""
-        with self._db:
+        with self._commit():
             self._db.execute(
                 "UPDATE releases SET state=?, reason=?, boots=0, slot=? WHERE id=?",
                 (now, reason, row.slot if slot is None else slot, row.id),
@@ -156,12 +165,12 @@ class Journal:
 
     def serve(self, serving: Serving) -> None:
         """Note what serves."""
-        with self._db:
+        with self._commit():
             self._serve(serving)
 
     def want(self, places: Mapping[str, int]) -> None:
         """Which releases the desired state names; forgets those that nothing refers to."""
-        with self._db:
+        with self._commit():
             self._db.execute("UPDATE releases SET place=?", (NOT_WANTED,))
             self._db.executemany(
                 "UPDATE releases SET place=? WHERE id=?", [(place, name) for name, place in places.items()]
@@ -174,7 +183,7 @@ class Journal:
     def boot(self, states: frozenset[str]) -> None:
         """Count a start for each release in one of ``states``."""
         marks = ",".join("?" * len(states))
-        with self._db:
+        with self._commit():
             self._db.execute(
                 f"UPDATE releases SET boots=boots+1 WHERE state IN ({marks})",  # noqa: S608 - question marks only
                 sorted(states),
@@ -197,15 +206,23 @@ class Journal:
 
     def tell(self, n: int) -> None:
         """Step ``n`` and those before it were told."""
-        with self._db:
+        with self._commit():
             self._db.execute("UPDATE steps SET told=1 WHERE told=0 AND n<=?", (n,))
             self._db.execute("DELETE FROM steps WHERE told=1 AND n<=?", (n - KEPT_STEPS,))
 
     def number_from(self, n: int) -> None:
         """Let numbers begin above ``n``: those of a journal that was lost are never used again."""
-        with self._db:
+        with self._commit():
             if not self._db.execute("SELECT 1 FROM sqlite_sequence WHERE name='steps'").fetchone():
                 self._db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('steps', ?)", (n,))
+
+    @contextlib.contextmanager
+    def _commit(self) -> Generator[None]:
+        try:
+            with self._db:
+                yield
+        except sqlite3.Error as error:
+            raise NotWritten("The journal of releases cannot be written", cause=str(error)) from error
 
     def _serve(self, serving: Serving) -> None:
         self._db.execute(
@@ -232,7 +249,9 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")  # NORMAL loses the end of the journal in a power cut
         if db.execute("PRAGMA quick_check").fetchone() != ("ok",):
-            raise sqlite3.DatabaseError("the journal is damaged")
+            error = sqlite3.DatabaseError("the journal is damaged")
+            error.sqlite_errorname = _DAMAGED[0]
+            raise error
         db.executescript(_SCHEMA)
         path.chmod(0o600)
     except BaseException:

@@ -11,6 +11,7 @@ process, and every state has a deadline and a number of starts, so that nothing 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from typing import Any, cast
 from kepler_edge.clock import Clock
 from kepler_edge.errors import InvalidInput, KeplerError
 from kepler_edge.installs import ACTIVE, DEADLINES_S, INSTALLING, Installs, Parts, Trial
-from kepler_edge.journal import NOT_WANTED, Journal, Row, Serving
+from kepler_edge.journal import NOT_WANTED, Journal, NotWritten, Row, Serving
 from kepler_edge.keys import Trust
 from kepler_edge.live import LiveModels
 from kepler_edge.model import LoadedModel, Scored
@@ -120,7 +121,7 @@ class Releases:
 
     def tick(self, wait_s: float = 0.02) -> bool:
         """Go on by one step at most; gives whether something changed. Waits up to ``wait_s`` for work to end."""
-        with self._lock:
+        with self._lock, contextlib.suppress(NotWritten):  # a full disk holds releases up and ends nothing
             self._installs.tell()
             installing = False
             for row in self._journal.releases():
@@ -219,7 +220,8 @@ class Releases:
         """Load what serves, and count the start for what is under way."""
         if self._journal.lost:
             self._recover()
-        self._journal.boot(ACTIVE)
+        with contextlib.suppress(NotWritten):
+            self._journal.boot(ACTIVE)
         known = sorted(set(self._slots.models()) | set(self._journal.serving()))
         for model in known:
             self._installs.load_serving(model)
