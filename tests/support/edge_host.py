@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -181,7 +182,7 @@ class Host:
     def _acknowledge(self, epoch: str, stream: str) -> None:
         spans = self._spans[epoch, stream]
         low = [(1, spans[0][0])] if spans[0][0] else []
-        gaps = low + [(one[1] + 1, other[0]) for one, other in zip(spans, spans[1:], strict=False)]
+        gaps = low + [(one[1] + 1, other[0]) for one, other in itertools.pairwise(spans)]
         value = {"v": 1, "device": self.device, "epoch": epoch, "stream": stream, "upto": spans[-1][1]}
         if gaps:
             value["gaps"] = [list(gap) for gap in gaps[:100]]
@@ -193,4 +194,4 @@ class Host:
     def gaps(self, epoch: str, stream: str) -> list[Span]:
         """Ranges of a stream that have not come, as the spans of its batches tell."""
         spans = [(0, 0), *self._spans.get((epoch, stream), [])]
-        return [(one[1], other[0]) for one, other in zip(spans, spans[1:], strict=False) if one[1] < other[0]]
+        return [(one[1], other[0]) for one, other in itertools.pairwise(spans) if one[1] < other[0]]
