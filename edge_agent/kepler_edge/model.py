@@ -84,10 +84,15 @@ class LoadedModel:
     @classmethod
     def load(cls, folder: Path, trust: Trust, **options: Any) -> LoadedModel:
         """Check the package in ``folder`` and open it. Raises `Refused`, also where golden answers differ."""
-        manifest, data = open_package(folder, trust)
+        manifest, data = cls.read(folder, trust)
         model = cls(manifest, data, **options)
         model.check_golden()
         return model
+
+    @staticmethod
+    def read(folder: Path, trust: Trust) -> tuple[Manifest, bytes]:
+        """Manifest and model of the package in ``folder``, checked and not run. Raises `Refused`."""
+        return open_package(folder, trust)
 
     def score(self, readings: Mapping[str, object], *, source: str = "", at: float | None = None) -> Scored:
         """Score one reading.
