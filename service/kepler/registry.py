@@ -20,9 +20,11 @@ from typing import Any, TypeVar
 from kepler.core.algorithms import Algorithm, AlgorithmInfo, Task, declared_by
 from kepler.core.errors import Conflict, InvalidInput, KeplerError, nearest
 from kepler.parameters import check_params
+from kepler.ports.deploy import DeployTarget, TargetContext, TargetInfo, declared_targets
 
 T = TypeVar("T")
 ALGORITHMS = "kepler.algorithms"
+TARGETS = "kepler.targets"
 SKLEARN = "sklearn."
 
 
@@ -72,7 +74,7 @@ def _behind(point: EntryPoint, declared: Callable[[type], Iterable[T]]) -> list[
     else:
         found = list(declared(loaded)) if isinstance(loaded, type) else []
     if not found:
-        raise TypeError("it declares no plugin; decorate the class with @algorithm")
+        raise TypeError("it declares no plugin; decorate the class with @algorithm or @target")
     return found
 
 
@@ -192,3 +194,55 @@ def load_registry(group: str = ALGORITHMS) -> Registry:
 def default_registry() -> Registry:
     """The registry of this process, loaded once."""
     return load_registry()
+
+
+class Targets:
+    """Deploy targets by name and alias, in any case; each is made once, when it is first asked for."""
+
+    def __init__(
+        self, infos: Iterable[TargetInfo], context: TargetContext, broken: Iterable[BrokenPlugin] = ()
+    ) -> None:
+        self.broken: tuple[BrokenPlugin, ...] = tuple(broken)
+        self._context = context
+        self._made: dict[str, DeployTarget] = {}
+        self._infos: dict[str, TargetInfo] = {}
+        self._by_word: dict[str, TargetInfo] = {}
+        for info in infos:
+            for word in (info.name, *info.aliases):
+                other = self._by_word.setdefault(word.lower(), info)
+                if other is not info:
+                    raise Conflict(
+                        f"Two deploy targets are called {word!r}: {other.origin}.{other.factory.__name__} "
+                        f"and {info.origin}.{info.factory.__name__}",
+                        fix="Rename one of them or uninstall its package.",
+                    )
+            self._infos[info.name] = info
+
+    def all(self) -> tuple[TargetInfo, ...]:
+        """Every registered target, by name."""
+        return tuple(sorted(self._infos.values(), key=lambda info: info.name))
+
+    def info(self, name: str) -> TargetInfo:
+        """The target meant by ``name``. Raises `InvalidInput` that lists the known ones."""
+        found = self._by_word.get(name.strip().lower())
+        if found is None:
+            failed = next((item for item in self.broken if item.name.lower() == name.strip().lower()), None)
+            raise InvalidInput(
+                f"Unknown deploy target {name[:60]!r}",
+                cause=f"Its plugin failed to load: {failed.reason}" if failed else "",
+                fix=f"Use one of {', '.join(info.name for info in self.all())}.",
+            )
+        return found
+
+    def get(self, name: str) -> DeployTarget:
+        """The target itself."""
+        info = self.info(name)
+        if info.name not in self._made:
+            self._made[info.name] = info.factory(self._context)
+        return self._made[info.name]
+
+
+def load_targets(context: TargetContext, group: str = TARGETS) -> Targets:
+    """The targets installed now."""
+    infos, broken = discover("kepler.targets", group, declared_targets)
+    return Targets(infos, context, broken)

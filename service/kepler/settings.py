@@ -26,9 +26,11 @@ from pydantic_settings import (
 
 from kepler.core.errors import InvalidInput, KeplerError, NotFound, nearest
 from kepler.settings_sections import (
+    EdgeSettings,
     HecSettings,
     JobSettings,
     LogSettings,
+    MqttSettings,
     PredictSettings,
     SecretSettings,
     Section,
@@ -106,6 +108,12 @@ class Settings(BaseSettings):
     )
     training: TrainingSettings = Field(
         default_factory=TrainingSettings, description="What an upload may take."
+    )
+    mqtt: MqttSettings = Field(
+        default_factory=MqttSettings, description="The service's own connection to the fleet's broker."
+    )
+    edge: EdgeSettings = Field(
+        default_factory=EdgeSettings, description="What devices are told, and how long it holds."
     )
     secrets: SecretSettings = Field(default_factory=SecretSettings, description="The secret store.")
     hec: HecSettings = Field(default_factory=HecSettings, description="The spool into Splunk.")

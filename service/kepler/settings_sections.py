@@ -133,6 +133,75 @@ class TrainingSettings(Section):
     )
 
 
+class MqttSettings(Section):
+    """The service's own connection to the broker of the fleet."""
+
+    address: str = Field(
+        default="",
+        description="HOST:PORT of the broker as the service reaches it. Empty: no fleet is served.",
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM authorities of the broker's certificate. Empty: the fleet's own authority.",
+    )
+    cert_file: Path | None = Field(
+        default=None,
+        description="PEM certificate that the service shows. Empty: one of the fleet's own authority, made by itself.",
+    )
+    key_file: Path | None = Field(default=None, description="PEM private key of that certificate.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("A client certificate needs both: set mqtt.cert_file and mqtt.key_file")
+        if self.address:
+            split_address(self.address)
+        return self
+
+    @property
+    def plain(self) -> bool:
+        """Whether it goes to a broker on this machine without TLS: nothing about certificates is set."""
+        own = self.ca_file is None and self.cert_file is None
+        return own and bool(self.address) and is_loopback(split_address(self.address)[0])
+
+
+class EdgeSettings(Section):
+    """What devices are told, and how long it holds."""
+
+    tenant: str = Field(
+        default="default",
+        pattern=r"^[a-z0-9-]{1,64}$",
+        description="Second part of every topic; one per site or customer.",
+    )
+    broker: str = Field(
+        default="",
+        description="mqtts://HOST:PORT of the broker as devices reach it; empty: they are told mqtt.address.",
+    )
+    broker_ca_file: Path | None = Field(
+        default=None,
+        description="PEM authority that devices believe the broker and the service by. Empty: the fleet's own.",
+    )
+    public_url: str = Field(
+        default="",
+        description="https:// address of the service's HTTP listener as devices reach it; empty: they get files over MQTT.",
+    )
+    certificate_days: int = Field(
+        default=397, ge=1, le=3650, description="Days a device's certificate is good for."
+    )
+    crl_file: Path | None = Field(
+        default=None,
+        description="Where the list of revoked certificates is written for the broker. Empty: <home>/edge/crl.pem.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.broker and not self.broker.startswith(("mqtts://", "mqtt://")):
+            raise ValueError("Write edge.broker as mqtts://HOST:PORT")
+        if self.public_url and not self.public_url.startswith("https://"):
+            raise ValueError("Write edge.public_url as https://HOST:PORT")
+        return self
+
+
 class SecretSettings(Section):
     """The secret store."""
 

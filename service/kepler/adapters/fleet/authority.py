@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -95,7 +96,7 @@ class FleetAuthority:
             found, device, public.public_bytes_raw(), found.not_valid_before_utc.timestamp(), ours=False
         )
 
-    def revocations(self, revoked: list[DeviceCertificate], now: float) -> str:
+    def revocations(self, revoked: Sequence[DeviceCertificate], now: float) -> str:
         at = dt.datetime.fromtimestamp(now, dt.UTC)
         builder = (
             x509.CertificateRevocationListBuilder()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -29,10 +29,19 @@ class _Stale(Exception):
 
 
 class RolloutRows:
-    """See `ports.fleet.RolloutStore`."""
+    """See `ports.fleet.RolloutStore`.
 
-    def __init__(self, tables: Tables) -> None:
+    Parameters
+    ----------
+    folder_url
+        Address of a version's files for a device, by device, model, version and when it ends; empty for none.
+    """
+
+    def __init__(
+        self, tables: Tables, folder_url: Callable[[str, str, int, float], str] | None = None
+    ) -> None:
         self._tables = tables
+        self._folder_url = folder_url or (lambda device, model, version, expires: "")
 
     def create(self, rollout: Rollout, parts: Sequence[DevicePart], release: Release) -> Rollout:
         row = {
@@ -153,7 +162,12 @@ class RolloutRows:
             moved = self._move(
                 connection, rollout.id, part, offered, before=dump(before) if before is not None else ""
             )
-            doc = with_release(desired.doc, json.loads(release))
+            document: Release = json.loads(release)
+            # The same however often it is offered: agents take another document for another release.
+            ends = rollout.created_at + rollout.plan.total_s + rules.DAY_S
+            if url := self._folder_url(part.device, rollout.model, rollout.version, ends):
+                document["url"] = url
+            doc = with_release(desired.doc, document)
             if not moved or not write_desired(connection, desired, doc):
                 raise _Stale
         return True

@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP."""
+"""Health and metrics over HTTP, and what devices of the fleet ask."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from kepler.adapters.http.edge import EdgeEndpoints, add_edge_routes
 from kepler.adapters.http.guard import LOOPBACK_HOSTS, Guard
 from kepler.adapters.http.problems import problem, problem_response
 from kepler.adapters.telemetry.metrics import ServiceMetrics
@@ -34,6 +35,7 @@ def create_app(
     loopback: bool = True,
     allowed_hosts: Collection[str] = (),
     tls: bool = False,
+    edge: EdgeEndpoints | None = None,
 ) -> Guard:
     """The HTTP application of the service.
 
@@ -49,6 +51,8 @@ def create_app(
         Whether only this machine reaches it; then ``/openapi.json`` is served too.
     allowed_hosts
         Names the Host header may have; empty means the loopback names, or any name off loopback.
+    edge
+        What ``/v1/edge`` needs; None serves none of it.
     """
     app = FastAPI(
         title="Kepler for Splunk",
@@ -79,7 +83,10 @@ def create_app(
             tokens.authenticate(_bearer(request))
         return Response(metrics.render(), media_type=metrics.content_type)
 
-    known = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+    if edge is not None:
+        add_edge_routes(app, edge)
+
+    known = {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/edge/enrol"}
 
     def finished(path: str, status: int) -> None:
         metrics.http_finished(path if path in known else "other", status)
