@@ -12,13 +12,26 @@ COMMON = ["--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"
 SETS = {
     "bootstrap.txt": ["requirements/bootstrap.in"],
     "dev.txt": ["pyproject.toml", "--all-extras", "--group", "dev"],
-    "service.txt": ["pyproject.toml", "--extra", "service", "--extra", "boosters", "--extra", "splunk", "--extra", "edge"],
+    "service.txt": [
+        "pyproject.toml",
+        "--extra",
+        "service",
+        "--extra",
+        "boosters",
+        "--extra",
+        "splunk",
+        "--extra",
+        "edge",
+    ],
+    # The agent's container: its base, and with what the Edge Hub and Sparkplug B need.
+    "edge.txt": ["edge_agent/pyproject.toml"],
+    "edge-hub.txt": ["edge_agent/pyproject.toml", "--all-extras"],
 }
 
 
 def main() -> int:
     for name, sources in SETS.items():
-        pinned = [] if name != "service.txt" else ["--constraint", "requirements/dev.txt"]
+        pinned = [] if name in ("bootstrap.txt", "dev.txt") else ["--constraint", "requirements/dev.txt"]
         command = [
             str(UV),
             "pip",
