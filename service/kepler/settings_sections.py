@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
@@ -154,9 +154,14 @@ class MqttSettings(Section):
     def _check(self) -> Self:
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("A client certificate needs both: set mqtt.cert_file and mqtt.key_file")
-        if self.address:
-            split_address(self.address)
         return self
+
+    @field_validator("address")
+    @classmethod
+    def _check_address(cls, value: str) -> str:
+        if value:
+            split_address(value)
+        return value
 
     @property
     def plain(self) -> bool:
@@ -193,13 +198,19 @@ class EdgeSettings(Section):
         description="Where the list of revoked certificates is written for the broker. Empty: <home>/edge/crl.pem.",
     )
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.broker and not self.broker.startswith(("mqtts://", "mqtt://")):
-            raise ValueError("Write edge.broker as mqtts://HOST:PORT")
-        if self.public_url and not self.public_url.startswith("https://"):
-            raise ValueError("Write edge.public_url as https://HOST:PORT")
-        return self
+    @field_validator("broker")
+    @classmethod
+    def _check_broker(cls, value: str) -> str:
+        if value and not value.startswith(("mqtts://", "mqtt://")):
+            raise ValueError("Write it as mqtts://HOST:PORT")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        if value and not value.startswith("https://"):
+            raise ValueError("Write it as https://HOST:PORT")
+        return value
 
 
 class SecretSettings(Section):
