@@ -16,11 +16,14 @@ from kepler.adapters.formats.onnx_scorer import load_runtime
 from kepler.adapters.formats.safe import SafeModelFormats
 from kepler.adapters.grpc.admin import AuthServicer, JobServicer, ModelServicer
 from kepler.adapters.grpc.calls import CAPABILITIES, CallContext, handlers
+from kepler.adapters.grpc.hec import HecServicer
 from kepler.adapters.grpc.optimizing import OptimizeCalls
 from kepler.adapters.grpc.packages import PackageCalls
 from kepler.adapters.grpc.prediction import PredictionServicer
 from kepler.adapters.grpc.server import GrpcServer
 from kepler.adapters.grpc.training import TrainingServicer
+from kepler.adapters.hec.forwarder import HecForwarder
+from kepler.adapters.hec.metrics import SpoolCollector
 from kepler.adapters.jobs.dbos_jobs import DbosJobRunner, JobSettings
 from kepler.adapters.jobs.limits import WorkerLimits
 from kepler.adapters.jobs.process_worker import ProcessTrainWorker
@@ -33,19 +36,23 @@ from kepler.adapters.storage.csv_slices import ArrowRowSpools
 from kepler.adapters.storage.package_files import PackageFiles
 from kepler.adapters.telemetry.metrics import ServiceMetrics
 from kepler.adapters.telemetry.redaction import REDACTOR
+from kepler.bootstrap_splunk import build_spool
 from kepler.core.group_table import GROUP_LIST, GroupTable
+from kepler.core.jobs import JobRecord
 from kepler.core.manifest import Manifest
 from kepler.serving.cache import ModelCache
 from kepler.serving.loader import FolderModelLoader
 from kepler.settings import Settings
+from kepler.usecases.job_events import job_event
 from kepler.usecases.manage import IssueTokens, ManageJobs, ManageModels
 from kepler.usecases.optimize import OptimizeVersion
 from kepler.usecases.packages import MovePackages
 from kepler.usecases.predict import PredictRows
 from kepler.usecases.score import ScoreRows
+from kepler.usecases.spool import ManageSpool
 from kepler.usecases.summarize import SummarizeModel
 from kepler.usecases.train import TrainLimits, TrainModel
-from kepler.v1 import auth_pb2, jobs_pb2, models_pb2, prediction_pb2, training_pb2
+from kepler.v1 import auth_pb2, hec_pb2, jobs_pb2, models_pb2, prediction_pb2, training_pb2
 
 _MIB = 2**20
 SERVICES = (
@@ -54,6 +61,7 @@ SERVICES = (
     jobs_pb2.DESCRIPTOR.services_by_name["JobService"],
     models_pb2.DESCRIPTOR.services_by_name["ModelService"],
     auth_pb2.DESCRIPTOR.services_by_name["AuthService"],
+    hec_pb2.DESCRIPTOR.services_by_name["HecService"],
 )
 
 
@@ -75,6 +83,7 @@ class Parts:
     worker: ProcessTrainWorker
     cache: ModelCache
     packages: PackageFiles
+    spool: HecForwarder
     metrics: ServiceMetrics
     grpc_server: GrpcServer
     predict_pool: ThreadPoolExecutor
@@ -89,6 +98,7 @@ class Parts:
 
     def close(self) -> None:
         """Let go of everything, in the order that nothing is used after it is closed."""
+        self.spool.stop()
         self.worker.close()
         self.models.close()
         self.security.close()
@@ -101,6 +111,8 @@ def build(settings: Settings) -> Parts:
     clock = SystemClock()
     security = HomeSecurity(settings.home, settings.secrets.key, clock, on_reveal=REDACTOR.learn)
     metrics = ServiceMetrics(CAPABILITIES, __version__)
+    spool = build_spool(settings.home, settings.hec, lambda: security.secrets)
+    metrics.registry.register(SpoolCollector(spool.states))
     database = settings.database_url.get_secret_value()
     models = MlflowModelStore(settings.home, security.signer, clock, url=database)
     worker = ProcessTrainWorker(
@@ -113,6 +125,12 @@ def build(settings: Settings) -> Parts:
             threads=settings.worker.threads,
         )
     )
+
+    def tell_end(record: JobRecord) -> None:
+        metrics.job_finished(record.state)
+        if settings.hec.url:
+            spool.put([job_event(record)])
+
     jobs = DbosJobRunner(
         settings.home,
         worker,
@@ -125,7 +143,7 @@ def build(settings: Settings) -> Parts:
             results_ttl_s=settings.jobs.results_ttl_s,
         ),
         clock=clock,
-        on_final=lambda record: metrics.job_finished(record.state),
+        on_final=tell_end,
     )
     metrics.count_jobs_with(jobs.counts)
     algorithms = plugins.default_registry()
@@ -212,6 +230,7 @@ def build(settings: Settings) -> Parts:
             work_pool,
         ),
         AuthServicer(IssueTokens(tokens, audit), work_pool, tls=settings.tls.enabled),
+        HecServicer(ManageSpool(spool, audit), work_pool),
     )
     calls = CallContext(tokens, metrics, settings.predict.idle_timeout_s, settings.training.idle_timeout_s)
     server = GrpcServer(
@@ -221,7 +240,18 @@ def build(settings: Settings) -> Parts:
         [service.full_name for service in SERVICES],
     )
     return Parts(
-        settings, security, models, jobs, worker, cache, packages, metrics, server, predict_pool, work_pool
+        settings,
+        security,
+        models,
+        jobs,
+        worker,
+        cache,
+        packages,
+        spool,
+        metrics,
+        server,
+        predict_pool,
+        work_pool,
     )
 
 

@@ -93,6 +93,7 @@ class KeplerService:
             try:
                 await loop.run_in_executor(None, parts.models.start)
                 self._parts = parts
+                parts.spool.start()
                 await loop.run_in_executor(None, parts.jobs.start)
                 grpc_address = await parts.grpc_server.start()
                 host, port = await loop.run_in_executor(None, http.start)

@@ -18,6 +18,7 @@ from kepler.client.address import Access, Address
 from kepler.client.channel import open_channel
 from kepler.client.discovery import find_or_start
 from kepler.client.errors import error_from_rpc
+from kepler.client.hec import SpoolCalls
 from kepler.client.optimizing import OptimizedVersion
 from kepler.client.packages import MovedVersion
 from kepler.client.records import (
@@ -105,6 +106,11 @@ class KeplerClient:
     @property
     def caller(self) -> common_pb2.Caller:
         return common_pb2.Caller(user=self.user, app=self.app, trace_id=self._trace_id)
+
+    @property
+    def spool(self) -> SpoolCalls:
+        """The spool into Splunk; for administrators."""
+        return SpoolCalls(self._channel, self._unary, self.caller)
 
     def _unary(self, method: Any, request: Any) -> Any:
         try:

@@ -30,6 +30,7 @@ class Commands(LazyGroup):
         Entry("jobs", "jobs", "app", "List, watch and cancel jobs."),
         Entry("algorithms", "algorithms", "algorithms", "List algorithms, or the parameters of one."),
         Entry("extract", "extract", "extract", "Fetch the results of a Splunk search into a CSV file."),
+        Entry("hec", "hec", "app", "Look at the spool into Splunk."),
         Entry("serve", "serve", "app", "Run the service."),
         Entry("token", "token", "app", "Create, list and revoke tokens."),
         Entry("secret", "secret", "app", "Keep credentials in the secret store."),

@@ -53,6 +53,11 @@ CAPABILITIES: dict[str, str] = {
     "/kepler.v1.ModelService/ExportVersion": "predict",
     "/kepler.v1.ModelService/ImportVersion": "train",
     "/kepler.v1.ModelService/OptimizeVersion": "train",
+    "/kepler.v1.HecService/GetSpool": "admin",
+    "/kepler.v1.HecService/FlushSpool": "admin",
+    "/kepler.v1.HecService/ListDeadLetters": "admin",
+    "/kepler.v1.HecService/RetryDeadLetters": "admin",
+    "/kepler.v1.HecService/DeleteDeadLetters": "admin",
     "/kepler.v1.AuthService/IssueToken": "issue",
     "/kepler.v1.AuthService/WhoAmI": "",
 }
