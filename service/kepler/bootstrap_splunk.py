@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from kepler.adapters.hec.collector import Address
 from kepler.adapters.hec.forwarder import ForwarderOptions, HecForwarder
 from kepler.adapters.hec.sender import SendLimits
+from kepler.adapters.mqtt.ingest import SUBSCRIPTIONS, IngestChannel, host_state
+from kepler.adapters.mqtt.ledger_rows import LedgerRows
+from kepler.adapters.mqtt.link import BrokerOptions, HostLink
 from kepler.ports.clock import Clock
 from kepler.ports.hec import Destination, SplunkSink
 from kepler.ports.ingest import DeviceKeys
 from kepler.ports.security import SecretStore
 from kepler.settings_sections import HecSettings
+from kepler.usecases.ingest import IngestBatches
 
 _MIB = 2**20
 _TOKEN_FOR_S = 10.0
@@ -84,48 +87,30 @@ class RegisteredKeys:
         return keys
 
 
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where the broker is and how the service shows who it is; no certificate on loopback alone."""
-
-    address: str
-    tenant: str
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-
-
 class Ingest:
-    """Everything between the broker and the spool."""
+    """Everything between the broker and the spool. Its link is its own, for a device's burst is no reason to wait
+    with a command."""
 
     def __init__(
         self,
         home: Path,
-        broker: Broker,
-        service_id: str,
+        broker: BrokerOptions,
+        tenant: str,
         keys: DeviceKeys,
         sign: Callable[[bytes], bytes],
         sink: SplunkSink,
         clock: Clock,
         database_url: str = "",
     ) -> None:
-        # Only where devices are served: the client library is an extra.
-        from kepler.adapters.mqtt.ingest import SUBSCRIPTIONS, IngestChannel, host_state
-        from kepler.adapters.mqtt.ledger_rows import LedgerRows
-        from kepler.adapters.mqtt.link import BrokerOptions, HostLink
-        from kepler.usecases.ingest import IngestBatches
-
-        self.ledger = LedgerRows(home, service_id, database_url)
+        self.ledger = LedgerRows(home, broker.client_id, database_url)
         self.channel = IngestChannel(keys, clock, sign)
-        self._gone = lambda: [host_state(broker.tenant, False, clock.now(), sign)]
+        self._gone = lambda: host_state(tenant, False, clock.now(), sign)
         self.link = HostLink(
-            BrokerOptions(
-                broker.address, f"kepler-{service_id}", broker.ca_file, broker.cert_file, broker.key_file
-            ),
+            broker,
             SUBSCRIPTIONS,
             self.channel.receive,
-            births=lambda: [host_state(broker.tenant, True, clock.now(), sign)],
-            will=self._gone()[0],
+            births=lambda: [host_state(tenant, True, clock.now(), sign)],
+            will=self._gone(),
         )
         self.channel.attach(self.link, IngestBatches(self.ledger, sink, self.channel, clock))
 
@@ -136,6 +121,6 @@ class Ingest:
 
     def stop(self) -> None:
         """Before the spool: what it has taken is in there."""
-        self.link.stop(self._gone())
+        self.link.stop([self._gone()])
         self.channel.stop()
         self.ledger.close()
