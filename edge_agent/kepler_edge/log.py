@@ -6,7 +6,6 @@ import contextlib
 import json
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TextIO
@@ -37,7 +36,7 @@ class Log:
         self._deliver: Callable[[Record], None] | None = None
         self._tokens = 0.0
         self._per_minute = 0.0
-        self._filled_at = time.monotonic()
+        self._filled_at = clock.mono()
         self.level = level
         self.held_back = 0
 
