@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,6 +100,11 @@ class Device:
 
     def send_raw(self, topic: str, payload: bytes) -> None:
         self._client.publish(topic, payload, qos=1).wait_for_publish(10)
+
+    def listen(self, topic: str, on_payload: Callable[[bytes], None]) -> None:
+        """Hear what is published on another topic."""
+        self._client.message_callback_add(topic, lambda _, __, message: on_payload(message.payload))
+        self._client.subscribe(topic, qos=1)
 
     def is_safe(self, stream: str, q: int) -> bool:
         return any(
