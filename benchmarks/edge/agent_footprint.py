@@ -47,8 +47,8 @@ def rows(n: int, seed: int) -> list[dict[str, Any]]:
 def install(folder: Path) -> dict[str, Path]:
     """A device's home with the three models committed; gives the signed folders by kind."""
     from kepler_edge.keys import DeviceKey
-    from support.edge_device import Device
     from support.edge_models import Signing, registered, release_document, train
+    from support.edge_releases import Device
 
     signing = Signing.fresh()
     device = Device(folder, signing)

@@ -18,8 +18,8 @@ from kepler_edge.model import LoadedModel
 from kepler_edge.onnx_graph import ALLOWED, check_graph
 from kepler_edge.release_doc import Release
 from kepler_edge.selftest import SelfTest
-from support.edge_device import AlwaysGood, Device
 from support.edge_models import KINDS, Signing, draft, registered, release_document, sample_rows
+from support.edge_releases import AlwaysGood, Device
 
 ROW = sample_rows(1, seed=9)[0]
 

@@ -9,8 +9,8 @@ import pytest
 from kepler_edge.errors import InvalidInput, Unavailable
 from kepler_edge.keys import Trust
 from kepler_edge.releases import Releases
-from support.edge_device import WAY, AlwaysGood, Device
 from support.edge_models import Signing, draft, registered, release_document, sample_rows
+from support.edge_releases import WAY, AlwaysGood, Device
 
 ROWS = sample_rows(60, seed=5)
 
