@@ -10,6 +10,7 @@ import resource
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from .group_commit import GroupCommit
 from .inputs import Input, open_input
 from .link import Incoming, Link, Will
 from .log import Log
+from .model import LoadedModel
 from .outbox import Outbox
 from .outbox_file import Limits
 from .releases import Releases
@@ -34,6 +36,7 @@ from .scoring import Scorer
 from .sender import Sender
 from .settings import BARBARA_FILE, FileWatch, Settings, live_changes, make
 from .shadow import Shadow
+from .slots import Slots
 
 MAX_INCOMING = 128
 TICK_S = 0.2
@@ -82,7 +85,7 @@ class Agent:
         self.link = Link(settings, self.credentials, settings.broker, [*topics, self._host_state], self)
         self.sender = Sender(self.outbox, self.link, self.credentials.key.sign, settings, self.clock)
         self.chunks = ChunkFetch(self._ask_chunk)
-        self.releases: Any = Releases(
+        self.releases = Releases(
             settings.home,
             self.credentials.trust,
             fetch=EitherFetch(HttpsFetch(self._https_context), self.chunks),
@@ -111,6 +114,8 @@ class Agent:
         self._bd = 0
         self._reported: dict[str, object] = {}
         self._models: list[dict[str, object]] = []
+        self._slots = Slots(settings.home)
+        self._slot_of: weakref.WeakKeyDictionary[LoadedModel, str] = weakref.WeakKeyDictionary()
         self._started = self.clock.mono()
         self.dropped: dict[str, int] = {}
 
@@ -343,9 +348,17 @@ class Agent:
                 )
         return found[:100]
 
-    def _slot(self, model: Any) -> str:
-        slot = getattr(model, "slot", "")
-        return slot if slot in ("a", "b") else ("factory" if not model.release else "a")
+    def _slot(self, model: LoadedModel) -> str:
+        """The slot that holds a model's release; asked once for each that is loaded."""
+        found = self._slot_of.get(model)
+        if found is None:
+            found = "factory"
+            for slot in ("a", "b") if model.release else ():
+                held = self._slots.held(model.name, slot)
+                if held is not None and held.id == model.release:
+                    found = slot
+            self._slot_of[model] = found
+        return found
 
     def _report(self) -> None:
         found = self.shadow.reported()
