@@ -69,6 +69,11 @@ FUZZ = (
     "tests/integration/service/test_malformed.py",
 )
 APP = ("tests/integration/splunk", "tests/integration/splunk_app")
+EDGE = ("tests/integration/edge", "tests/integration/hec")
+MILLION: Command = (
+    [sys.executable, "-m", "benchmarks.edge.hec_spool"],
+    {"PYTHONPATH": os.pathsep.join(("service", "tests", "."))},
+)
 BUILD: Command = ([sys.executable, "tools/build_app.py"], {})
 
 PARTS = (
@@ -83,7 +88,13 @@ PARTS = (
         "integration-service",
         "real service, command line, SDK",
         ("tests/integration",),
-        (*APP, *KILLS, *FUZZ),
+        (*APP, *KILLS, *FUZZ, *EDGE),
+    ),
+    Part("edge", "edge agents, broker, ledger and spool, killed at every step, 50 times each", EDGE),
+    Part(
+        "hec-million",
+        "a million results into Splunk while receiver and sender fail: none lost, none twice",
+        commands=(MILLION,),
     ),
     Part("integration-app", "the app's commands under the Pythons that Splunk ships", APP),
     Part("e2e", "searches through the splunkd stand-in", ("tests/e2e",), FUZZ),
