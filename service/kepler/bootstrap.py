@@ -16,6 +16,8 @@ from kepler.adapters.formats.onnx_scorer import load_runtime
 from kepler.adapters.formats.safe import SafeModelFormats
 from kepler.adapters.grpc.admin import AuthServicer, JobServicer, ModelServicer
 from kepler.adapters.grpc.calls import CAPABILITIES, CallContext, handlers
+from kepler.adapters.grpc.deploying import DeployServicer
+from kepler.adapters.grpc.edge import EdgeServicer
 from kepler.adapters.grpc.hec import HecServicer
 from kepler.adapters.grpc.optimizing import OptimizeCalls
 from kepler.adapters.grpc.packages import PackageCalls
@@ -29,6 +31,7 @@ from kepler.adapters.jobs.limits import WorkerLimits
 from kepler.adapters.jobs.process_worker import ProcessTrainWorker
 from kepler.adapters.mlflow.record import version_path
 from kepler.adapters.mlflow.store import MlflowModelStore
+from kepler.adapters.mqtt.ingest_metrics import IngestCollector
 from kepler.adapters.scoring.methods import SklearnScoring
 from kepler.adapters.security.home import HomeSecurity
 from kepler.adapters.storage import version_folder
@@ -36,13 +39,16 @@ from kepler.adapters.storage.csv_slices import ArrowRowSpools
 from kepler.adapters.storage.package_files import PackageFiles
 from kepler.adapters.telemetry.metrics import ServiceMetrics
 from kepler.adapters.telemetry.redaction import REDACTOR
-from kepler.bootstrap_splunk import build_spool
+from kepler.bootstrap_fleet import FleetParts, broker_options, build_fleet
+from kepler.bootstrap_splunk import Ingest, RegisteredKeys, build_spool
 from kepler.core.group_table import GROUP_LIST, GroupTable
 from kepler.core.jobs import JobRecord
 from kepler.core.manifest import Manifest
 from kepler.serving.cache import ModelCache
 from kepler.serving.loader import FolderModelLoader
 from kepler.settings import Settings
+from kepler.usecases.deploy import KIND as DEPLOY
+from kepler.usecases.deploy import DeployModels
 from kepler.usecases.job_events import job_event
 from kepler.usecases.manage import IssueTokens, ManageJobs, ManageModels
 from kepler.usecases.optimize import OptimizeVersion
@@ -52,7 +58,16 @@ from kepler.usecases.score import ScoreRows
 from kepler.usecases.spool import ManageSpool
 from kepler.usecases.summarize import SummarizeModel
 from kepler.usecases.train import TrainLimits, TrainModel
-from kepler.v1 import auth_pb2, hec_pb2, jobs_pb2, models_pb2, prediction_pb2, training_pb2
+from kepler.v1 import (
+    auth_pb2,
+    deploy_pb2,
+    edge_pb2,
+    hec_pb2,
+    jobs_pb2,
+    models_pb2,
+    prediction_pb2,
+    training_pb2,
+)
 
 _MIB = 2**20
 SERVICES = (
@@ -61,6 +76,8 @@ SERVICES = (
     jobs_pb2.DESCRIPTOR.services_by_name["JobService"],
     models_pb2.DESCRIPTOR.services_by_name["ModelService"],
     auth_pb2.DESCRIPTOR.services_by_name["AuthService"],
+    deploy_pb2.DESCRIPTOR.services_by_name["DeployService"],
+    edge_pb2.DESCRIPTOR.services_by_name["EdgeService"],
     hec_pb2.DESCRIPTOR.services_by_name["HecService"],
 )
 
@@ -83,6 +100,8 @@ class Parts:
     worker: ProcessTrainWorker
     cache: ModelCache
     packages: PackageFiles
+    fleet: FleetParts
+    ingest: Ingest | None
     spool: HecForwarder
     metrics: ServiceMetrics
     grpc_server: GrpcServer
@@ -98,7 +117,10 @@ class Parts:
 
     def close(self) -> None:
         """Let go of everything, in the order that nothing is used after it is closed."""
+        if self.ingest is not None:
+            self.ingest.stop()
         self.spool.stop()
+        self.fleet.close()
         self.worker.close()
         self.models.close()
         self.security.close()
@@ -131,6 +153,20 @@ def build(settings: Settings) -> Parts:
         if settings.hec.url:
             spool.put([job_event(record)])
 
+    fleet = build_fleet(settings, security, models, clock)
+    ingest = None
+    if settings.mqtt.address:
+        ingest = Ingest(
+            settings.home,
+            broker_options(settings, fleet.authority, "ingest"),
+            settings.edge.tenant,
+            RegisteredKeys(fleet.enrolment.keys_of, clock),
+            security.signer.sign,
+            spool,
+            clock,
+            database,
+        )
+        metrics.registry.register(IngestCollector(ingest.channel, ingest.link))
     jobs = DbosJobRunner(
         settings.home,
         worker,
@@ -143,6 +179,7 @@ def build(settings: Settings) -> Parts:
             results_ttl_s=settings.jobs.results_ttl_s,
         ),
         clock=clock,
+        works={DEPLOY: fleet.work},
         on_final=tell_end,
     )
     metrics.count_jobs_with(jobs.counts)
@@ -201,6 +238,7 @@ def build(settings: Settings) -> Parts:
     optimize = OptimizeVersion(
         manage_models, models, OnnxEdgeOptimizer(), packages, verify, version_folder.read_listed, audit
     )
+    deploy = DeployModels(fleet.targets, fleet.deployments, manage_models, jobs, audit, clock)
     prediction = PredictionServicer(
         PredictRows(models, cache),
         ScoreRows(SklearnScoring()),
@@ -230,6 +268,8 @@ def build(settings: Settings) -> Parts:
             work_pool,
         ),
         AuthServicer(IssueTokens(tokens, audit), work_pool, tls=settings.tls.enabled),
+        DeployServicer(deploy, work_pool),
+        EdgeServicer(fleet.devices, fleet.enrol, fleet.manage, fleet.commands, work_pool),
         HecServicer(ManageSpool(spool, audit), work_pool),
     )
     calls = CallContext(tokens, metrics, settings.predict.idle_timeout_s, settings.training.idle_timeout_s)
@@ -247,6 +287,8 @@ def build(settings: Settings) -> Parts:
         worker,
         cache,
         packages,
+        fleet,
+        ingest,
         spool,
         metrics,
         server,

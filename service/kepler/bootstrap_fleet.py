@@ -90,7 +90,7 @@ def build_fleet(settings: Settings, security: HomeSecurity, models: ModelStore, 
     enrol = EnrolDevices(
         devices, enrolment, authority, security.audit, clock,
         FleetAddress(
-            edge.broker or (f"mqtts://{settings.mqtt.address}" if settings.mqtt.address else ""),
+            edge.broker or _told_address(settings),
             edge.tenant,
             edge.broker_ca_file.read_text("utf-8") if edge.broker_ca_file else "",
         ),
@@ -132,6 +132,12 @@ def build_fleet(settings: Settings, security: HomeSecurity, models: ModelStore, 
         ManageRollouts(rollouts, security.audit, clock, driver.wake), targets, DeployWork(targets, deployments),
         EdgeEndpoints(enrol, open_file), link, driver, DriveRollouts(devices, rollouts, channel, clock).run,
     )  # fmt: skip
+
+
+def _told_address(settings: Settings) -> str:
+    """The service's own address of the broker, for devices that are told no other."""
+    mqtt = settings.mqtt
+    return f"{'mqtt' if mqtt.plain else 'mqtts'}://{mqtt.address}" if mqtt.address else ""
 
 
 def host_name(home: Path) -> str:

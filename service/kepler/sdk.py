@@ -18,11 +18,13 @@ from typing import Any, Self
 
 from kepler import sdk_data as data
 from kepler.client import Access, KeplerClient
+from kepler.client.fleet_records import DeploymentPlan, DeploymentRecord
 from kepler.client.optimizing import OptimizedVersion
 from kepler.client.packages import MovedVersion
 from kepler.client.records import AlgorithmDescription, Identity, ModelVersion, ScoreOrder, Table
 from kepler.core.jobs import JobRecord
 from kepler.sdk_data import Data, as_source
+from kepler.sdk_deploy import option_texts, wait_for_deployment
 from kepler.sdk_predict import Predict, Predictions
 from kepler.sdk_session import default_client, set_default
 from kepler.sdk_train import ParamValue, Train, TrainedModel, param_text, words
@@ -54,10 +56,16 @@ class Session:
         The gRPC client behind it, with every call of the service.
     train, predict
         As ``kp.train`` and ``kp.predict``.
+    deployments
+        Deployments that were begun: their status, logs, traffic, rollback and removal.
+    edge
+        The fleet: devices, enrolment, rollouts, commands.
     """
 
     def __init__(self, client: KeplerClient) -> None:
         self.client = client
+        self.deployments = client.deployments
+        self.edge = client.edge
         self.train = Train(lambda: client)
         self.predict = Predict(lambda: client)
 
@@ -162,6 +170,47 @@ class Session:
             thresholds=thresholds,
             dry_run=dry_run,
         )
+
+    def plan(
+        self, name: str, *, target: str, to: str = "", options: Mapping[str, object] | None = None
+    ) -> DeploymentPlan:
+        """What `deploy` would do, and cost; nothing changes."""
+        return self.client.deployments.plan(name, target, to, option_texts(options))
+
+    def deploy(
+        self,
+        name: str,
+        *,
+        target: str,
+        to: str = "",
+        options: Mapping[str, object] | None = None,
+        deployment_id: str = "",
+        wait: bool = False,
+    ) -> DeploymentRecord:
+        """Bring a version to where it serves, as a durable job.
+
+        Parameters
+        ----------
+        name
+            ``app:failure@prod``; the alias is resolved once, now.
+        target
+            ``edge``, or another of ``deployments.targets()``.
+        to
+            Chooses within the target: ``site=plant7`` for devices.
+        options
+            Of the target, such as ``{"stages": "0.1,1", "probation_s": 600}``.
+        deployment_id
+            Asked again with the same id, the same deployment comes back and nothing is done twice.
+        wait
+            Whether to wait for the end of the job; a failed one raises then.
+
+        Raises
+        ------
+        InvalidInput
+            For options the target does not know, and models it cannot run.
+        """
+        begun = self.client.deployments.deploy(name, target, to, option_texts(options), deployment_id)
+        return wait_for_deployment(self.client, begun.id) if wait else begun
 
     def delete(self, name: str) -> tuple[int, ...]:
         """Delete one version (``m@3``) or a whole model (``m``); gives the versions that went."""

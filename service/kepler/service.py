@@ -72,6 +72,7 @@ class KeplerService:
             loopback=settings.loopback,
             allowed_hosts=settings.allowed_hosts,
             tls=settings.tls.enabled,
+            edge=parts.fleet.endpoints,
         )
         return HttpServer(app, host, port, cert_file=settings.tls.cert_file, key_file=settings.tls.key_file)
 
@@ -95,6 +96,9 @@ class KeplerService:
                 self._parts = parts
                 parts.spool.start()
                 await loop.run_in_executor(None, parts.jobs.start)
+                await loop.run_in_executor(None, parts.fleet.start)
+                if parts.ingest is not None:
+                    await loop.run_in_executor(None, parts.ingest.start)
                 grpc_address = await parts.grpc_server.start()
                 host, port = await loop.run_in_executor(None, http.start)
                 await parts.grpc_server.ready()

@@ -140,6 +140,10 @@ class MqttSettings(Section):
         default="",
         description="HOST:PORT of the broker as the service reaches it. Empty: no fleet is served.",
     )
+    tls: bool | None = Field(
+        default=None,
+        description="Whether TLS is used. Unset: everywhere but on this machine's loopback without certificates.",
+    )
     ca_file: Path | None = Field(
         default=None,
         description="PEM authorities of the broker's certificate. Empty: the fleet's own authority.",
@@ -154,6 +158,8 @@ class MqttSettings(Section):
     def _check(self) -> Self:
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("A client certificate needs both: set mqtt.cert_file and mqtt.key_file")
+        if self.tls is False and self.address and not is_loopback(split_address(self.address)[0]):
+            raise ValueError("A broker on another machine needs TLS: leave mqtt.tls unset")
         return self
 
     @field_validator("address")
@@ -165,9 +171,11 @@ class MqttSettings(Section):
 
     @property
     def plain(self) -> bool:
-        """Whether it goes to a broker on this machine without TLS: nothing about certificates is set."""
+        """Whether it goes without TLS, which it does to a broker on this machine alone."""
+        if self.tls is not None or not self.address:
+            return self.tls is False
         own = self.ca_file is None and self.cert_file is None
-        return own and bool(self.address) and is_loopback(split_address(self.address)[0])
+        return own and is_loopback(split_address(self.address)[0])
 
 
 class EdgeSettings(Section):

@@ -18,6 +18,7 @@ from kepler.client.address import Access, Address
 from kepler.client.channel import open_channel
 from kepler.client.discovery import find_or_start
 from kepler.client.errors import error_from_rpc
+from kepler.client.fleet import DeployCalls, EdgeCalls
 from kepler.client.hec import SpoolCalls
 from kepler.client.optimizing import OptimizedVersion
 from kepler.client.packages import MovedVersion
@@ -91,6 +92,8 @@ class KeplerClient:
         self._models = models_pb2_grpc.ModelServiceStub(self._channel)
         self._prediction = prediction_pb2_grpc.PredictionServiceStub(self._channel)
         self._training = training_pb2_grpc.TrainingServiceStub(self._channel)
+        self.deployments = DeployCalls(self._channel, self._unary, lambda: self.caller)
+        self.edge = EdgeCalls(self._channel, self._unary, lambda: self.caller, self._metadata, self.address)
 
     def close(self) -> None:
         self._channel.close()

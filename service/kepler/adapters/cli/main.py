@@ -26,6 +26,11 @@ class Commands(LazyGroup):
         Entry("summary", "models", "summary", "Show what a model learned."),
         Entry("version", "version", "app", "List versions; promote, alias, roll back, export, import."),
         Entry("optimize", "optimize", "optimize", "Make a version that gateways run faster."),
+        Entry("deploy", "deploy", "deploy", "Bring a model version to where it serves."),
+        Entry(
+            "deployments", "deploy", "app", "List deployments; status, logs, traffic, rollback and removal."
+        ),
+        Entry("edge", "edge", "app", "Devices, enrolment, rollouts and commands of the fleet."),
         Entry("delete", "models", "delete", "Delete a model or one version."),
         Entry("jobs", "jobs", "app", "List, watch and cancel jobs."),
         Entry("algorithms", "algorithms", "algorithms", "List algorithms, or the parameters of one."),

@@ -56,7 +56,9 @@ class EdgeServicer:
     async def GetDevice(self, request: pb.GetDeviceRequest) -> pb.Device:
         def work() -> pb.Device:
             message = _device(self._devices.device(request.id))
-            holding = [item.expires_at for item in self._enrol.certificates(request.id) if not item.revoked_at]
+            holding = [
+                item.expires_at for item in self._enrol.certificates(request.id) if not item.revoked_at
+            ]
             message.certificate_expires_at = max(holding, default=0.0)
             return message
 
@@ -64,7 +66,9 @@ class EdgeServicer:
 
     async def SetLabels(self, request: pb.SetLabelsRequest) -> pb.Device:
         caller = caller_from_proto(request.caller, principal())
-        return _device(await self._run(lambda: self._enrol.set_labels(caller, request.id, dict(request.labels))))
+        return _device(
+            await self._run(lambda: self._enrol.set_labels(caller, request.id, dict(request.labels)))
+        )
 
     async def RevokeDevice(self, request: pb.GetDeviceRequest) -> pb.Device:
         caller = caller_from_proto(request.caller, principal())
@@ -73,17 +77,23 @@ class EdgeServicer:
     async def CreateToken(self, request: pb.CreateJoinTokenRequest) -> pb.CreateJoinTokenResponse:
         caller = caller_from_proto(request.caller, principal())
         token, text = await self._run(
-            lambda: self._enrol.create_token(caller, request.device, dict(request.labels), float(request.ttl_s))
+            lambda: self._enrol.create_token(
+                caller, request.device, dict(request.labels), float(request.ttl_s)
+            )
         )
         return pb.CreateJoinTokenResponse(token=_token(token), text=text)
 
     async def ListTokens(self, request: pb.ListJoinTokensRequest) -> pb.ListJoinTokensResponse:
-        return pb.ListJoinTokensResponse(tokens=[_token(item) for item in await self._run(self._enrol.tokens)])
+        return pb.ListJoinTokensResponse(
+            tokens=[_token(item) for item in await self._run(self._enrol.tokens)]
+        )
 
     async def RegisterCertificate(self, request: pb.RegisterCertificateRequest) -> pb.Device:
         caller = caller_from_proto(request.caller, principal())
         return _device(
-            await self._run(lambda: self._enrol.register(caller, request.certificate_pem, dict(request.labels)))
+            await self._run(
+                lambda: self._enrol.register(caller, request.certificate_pem, dict(request.labels))
+            )
         )
 
     async def ListRollouts(self, request: pb.ListRolloutsRequest) -> pb.ListRolloutsResponse:
@@ -101,7 +111,9 @@ class EdgeServicer:
     async def ChangeRollout(self, request: pb.ChangeRolloutRequest) -> pb.Rollout:
         caller = caller_from_proto(request.caller, principal())
         if request.action not in ACTIONS:
-            raise InvalidInput(f"{request.action[:40]!r} does nothing to a rollout", fix=f"Use {', '.join(ACTIONS)}.")
+            raise InvalidInput(
+                f"{request.action[:40]!r} does nothing to a rollout", fix=f"Use {', '.join(ACTIONS)}."
+            )
         view = await self._run(
             lambda: self._rollouts.change(caller, request.id, request.action, request.reason[:500])
         )
@@ -141,7 +153,9 @@ def _device(found: Device) -> pb.Device:
         enrolled_at=found.enrolled_at,
         agent=found.agent,
         caps=found.caps,
-        models=[pb.LoadedModel(name=item.name, version=item.version, state=item.state) for item in found.models],
+        models=[
+            pb.LoadedModel(name=item.name, version=item.version, state=item.state) for item in found.models
+        ],
         rev=found.rev,
         rev_seen=found.rev_seen,
         rev_applied=found.rev_applied,
