@@ -19,7 +19,7 @@ from kepler.core.errors import Conflict, InvalidInput, NotFound, TimedOut
 from kepler.core.jobs import JobState
 from kepler_edge.release_doc import Release
 from support.broker import Broker
-from support.edge_device import BAD, EdgeDevice, until
+from support.fleet_device import BAD, FleetDevice, until
 from support.mqtt_schemas import validator
 from support.running_service import RunningService, start
 from support.service_client import connect, ended, trained
@@ -34,12 +34,12 @@ class Site:
     broker: Broker
     service: RunningService
     client: KeplerClient
-    devices: list[EdgeDevice]
+    devices: list[FleetDevice]
     made: int = 0
 
-    def joined(self, name: str, *, steps: tuple[str, ...] | None = None, **labels: str) -> EdgeDevice:
+    def joined(self, name: str, *, steps: tuple[str, ...] | None = None, **labels: str) -> FleetDevice:
         """A device that joined and is connected."""
-        device = EdgeDevice(name, **({} if steps is None else {"steps": steps}))
+        device = FleetDevice(name, **({} if steps is None else {"steps": steps}))
         token = self.client.edge.create_token(name, labels)
         device.enrol(f"http://{self.service.http}", token.text)
         device.connect("127.0.0.1", self.broker.port, self.home)
@@ -134,7 +134,12 @@ def test_files_come_over_https_paths_and_in_chunks(site: Site) -> None:
 
 
 def check_files(
-    site: Site, http: httpx.Client, path: str, release: dict[str, Any], device: EdgeDevice, other: EdgeDevice
+    site: Site,
+    http: httpx.Client,
+    path: str,
+    release: dict[str, Any],
+    device: FleetDevice,
+    other: FleetDevice,
 ) -> None:
     for file in (release["manifest"], release["signature"], *release["files"]):
         whole = http.get(f"{path}/{file['path']}")
@@ -272,7 +277,7 @@ def test_commands_are_answered(site: Site) -> None:
 
 
 def test_what_is_no_frame_of_the_device_changes_nothing(site: Site) -> None:
-    device, other = site.joined("gw-h"), EdgeDevice("gw-h", seed=b"9" * 32)
+    device, other = site.joined("gw-h"), FleetDevice("gw-h", seed=b"9" * 32)
     other.tenant = device.tenant
     before = site.client.edge.device("gw-h")
     death = {"v": 1, "online": False, "bd": before.rev + 10**6}
