@@ -111,7 +111,20 @@ def build_fleet(settings: Settings, security: HomeSecurity, models: ModelStore, 
     if link is not None:
         link.attach(TakeDeviceWords(devices, rollouts, recent, channel, clock, driver.wake), commands)
     targets = load_targets(
-        TargetContext(versions, devices, rollouts, links, clock, driver.wake, edge.model_dump(mode="json"))
+        TargetContext(
+            versions,
+            devices,
+            rollouts,
+            links,
+            clock,
+            driver.wake,
+            {
+                **edge.model_dump(mode="json"),
+                "barbara": settings.barbara,
+            },
+            security.secrets.get,
+            settings.home,
+        )
     )
 
     def open_file(flat: str, version: int, ticket: str, file: str) -> Path:

@@ -40,6 +40,7 @@ from kepler.settings_sections import (
     is_loopback,
     split_address,
 )
+from kepler.settings_targets import BarbaraSettings
 
 PREFIX = "KEPLER_"
 DEFAULT_HOME = Path("~/.kepler")
@@ -114,6 +115,9 @@ class Settings(BaseSettings):
     )
     edge: EdgeSettings = Field(
         default_factory=EdgeSettings, description="What devices are told, and how long it holds."
+    )
+    barbara: BarbaraSettings = Field(
+        default_factory=BarbaraSettings, description="Barbara's platform, a place to deploy to."
     )
     secrets: SecretSettings = Field(default_factory=SecretSettings, description="The secret store.")
     hec: HecSettings = Field(default_factory=HecSettings, description="The spool into Splunk.")

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from kepler.core.errors import NotFound
 from kepler.core.jobs import Notice
 from kepler.core.manifest import FileEntry, Manifest
 from kepler.ports.clock import Clock
@@ -182,9 +183,18 @@ class FileLinks(Protocol):
         ...
 
 
+def no_secret(name: str) -> str:
+    """What a service without a secret store answers."""
+    raise NotFound(f"There is no secret {name[:100]!r}", fix="Set it with `kepler secret set`.")
+
+
 @dataclass(frozen=True, slots=True)
 class TargetContext:
-    """What the service gives a target. ``settings`` are those of its own section."""
+    """What the service gives a target.
+
+    ``settings`` are those of the section ``edge``, with a target's own section by its name (``barbara``), as it is.
+    ``secret`` gives the value of a secret by name and raises `NotFound`. ``home`` is the service's folder.
+    """
 
     versions: ReadyVersions
     devices: DeviceStore
@@ -193,6 +203,8 @@ class TargetContext:
     clock: Clock
     wake_fleet: Callable[[], None] = lambda: None
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    secret: Callable[[str], str] = no_secret
+    home: Path = Path()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""One stand-in for Barbara's platform, which its own SDK drives over HTTP."""
