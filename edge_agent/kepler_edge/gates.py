@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from bisect import bisect_right
 from collections import deque
 
@@ -92,23 +93,26 @@ class Watch:
         self.error = ""
         self._latencies_us: deque[float] = deque(maxlen=KEPT_LATENCIES)
         self._drift = Drift.of(model.manifest)
+        self._lock = threading.Lock()  # one thread scores and another judges
 
     def observe(self, scored: Scored | None, error: BaseException | str | None) -> None:
         """One scoring: its result, or the error it ended with."""
-        self.scored += 1
-        if scored is None or error is not None:
-            self.errors += 1
-            self.error = str(error)[:300]
-            return
-        self.nans += scored.nan
-        self._latencies_us.append(scored.lat_us)
-        if self._drift is not None:
-            self._drift.add(next(iter(scored.out.values()), None))
+        with self._lock:
+            self.scored += 1
+            if scored is None or error is not None:
+                self.errors += 1
+                self.error = str(error)[:300]
+                return
+            self.nans += scored.nan
+            self._latencies_us.append(scored.lat_us)
+            if self._drift is not None:
+                self._drift.add(next(iter(scored.out.values()), None))
 
     @property
     def latency_ms_p99(self) -> float:
         """Of the last `KEPT_LATENCIES` scorings."""
-        taken = sorted(self._latencies_us)
+        with self._lock:
+            taken = sorted(self._latencies_us)
         return taken[min(len(taken) - 1, len(taken) * 99 // 100)] / 1000 if taken else 0.0
 
     @property

@@ -131,7 +131,10 @@ class Installs:
 
     def _downloading(self, row: Row, release: Release, wait_s: float) -> bool:
         folder = self._slots.begin(row.slot, release)
-        done, came = self._work(row, wait_s, lambda stop: download(folder, release, self._parts.fetch, stop))
+        beside = self._slots.folder(row.model, self._slots.other(row.slot))
+        done, came = self._work(
+            row, wait_s, lambda stop: download(folder, release, self._parts.fetch, stop, beside=beside)
+        )
         return done and self.step(row, "verifying", data={"bytes": came})
 
     def _verifying(self, row: Row, release: Release, wait_s: float) -> bool:

@@ -100,15 +100,25 @@ class Slots:
 
 
 def download(
-    folder: Path, release: Release, fetch: Fetch, stop: threading.Event, *, first_wait_s: float = 1.0
+    folder: Path,
+    release: Release,
+    fetch: Fetch,
+    stop: threading.Event,
+    *,
+    beside: Path | None = None,
+    first_wait_s: float = 1.0,
 ) -> int:
     """Fetch what ``folder`` lacks of ``release``, from where it ended; gives the bytes that came.
+
+    A file that the slot ``beside`` holds already, for another release of the same version, is copied from there.
 
     What is worth trying again is tried until ``stop``, with waits from ``first_wait_s`` to 60 s. Raises `Refused`.
     """
     came = 0
     for file in release.files:
         wait_s, tries = first_wait_s, 0
+        if beside is not None:
+            _copy(beside / file.path, folder / (file.path + _PART), file)
         while not _whole(folder / file.path, file):
             if stop.is_set():
                 raise Unavailable("The download was stopped")
@@ -143,6 +153,17 @@ def download(
             part.replace(folder / file.path)
             sync_folder(folder)
     return came
+
+
+def _copy(there: Path, part: Path, file: ReleaseFile) -> None:
+    """Put ``there`` in the place of a download, if it is the file that is wanted."""
+    if (
+        not part.exists()
+        and not part.with_suffix("").exists()
+        and _whole(there, file)
+        and _sha256(there) == file.sha256
+    ):
+        shutil.copyfile(there, part)
 
 
 def check_files(folder: Path, release: Release) -> None:

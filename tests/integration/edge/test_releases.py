@@ -94,6 +94,17 @@ def test_a_downgrade_that_is_allowed_and_an_expired_release_while_the_clock_is_n
     assert device.version_now == 1
 
 
+def test_the_same_version_with_other_thresholds_is_not_fetched_again(device):
+    device.install(device.version("r1", "gbdt"))
+    device.fetch.asked.clear()
+    device.fetch.folders["r1b"] = device.fetch.folders["r1"]
+    again = release_document(device.fetch.folders["r1"], release="r1b", thresholds={"bad": 0.0})
+    device.install(again)
+    assert device.state("r1b") == "committed"
+    assert not device.fetch.asked
+    assert device.releases.serving()["app.search/m"].score(ROWS[0]).alert
+
+
 def test_a_full_disk_is_seen_before_anything_is_fetched(tmp_path, signing):
     device = Device(tmp_path, signing, reserve_bytes=1 << 60)
     device.install(device.version("r1"))
@@ -131,7 +142,7 @@ def test_a_download_goes_on_where_it_ended_and_a_swapped_file_is_refused(device)
     import kepler_edge.installs as installs
 
     quick = installs.download
-    installs.download = lambda *given: quick(*given, first_wait_s=0.001)
+    installs.download = lambda *given, **more: quick(*given, first_wait_s=0.001, **more)
     try:
         device.install(document)
     finally:
