@@ -21,12 +21,15 @@ COMMANDS = {
     "keplermodels": False,
     "keplerdelete": True,
     "keplerversion": True,
+    "keplerdeploy": True,
+    "kepleredge": True,
     "keplerjobs": False,
     "keplerhealth": False,
 }
 OWN_OPTIONS = {
     "keplertrain": "output nulls categoricals seed test_size kfold_cv partial_fit probabilities tags dry_run wait timeout",
     "keplerpredict": "probabilities on_missing",
+    "keplerdeploy": "dry_run wait timeout id",
 }
 
 
