@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "service" / "kepler" / "v1"
+EDGE = ROOT / "edge_agent" / "kepler_edge"
+EDGE_HUB = ("edgehub_pb2.py", "edgehub_pb2.pyi")  # messages alone: the agent calls by name
 INIT = '"""Generated from proto/kepler/v1 by `make proto`. Do not edit."""\n'
 
 
@@ -33,6 +35,11 @@ def generate(target: Path) -> None:
         if "Servicer" not in path.read_text():
             path.unlink()  # common.proto has no service
     (package / "__init__.py").write_text(INIT)
+    edge = [
+        sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto/thirdparty/edgehub'}",
+        f"--python_out={target}", f"--pyi_out={target}", "edgehub.proto",
+    ]  # fmt: skip
+    subprocess.run(edge, check=True, cwd=ROOT)
 
 
 def main() -> int:
@@ -52,6 +59,10 @@ def main() -> int:
             or not (fresh / name).exists()
             or not filecmp.cmp(fresh / name, OUT / name, shallow=False)
         ]
+        for name in EDGE_HUB:
+            made = Path(folder) / name
+            if not (EDGE / name).exists() or not filecmp.cmp(made, EDGE / name, shallow=False):
+                stale.append(name)
         if check:
             if stale:
                 sys.stderr.write(
@@ -60,7 +71,9 @@ def main() -> int:
             return 1 if stale else 0
         OUT.mkdir(parents=True, exist_ok=True)
         for name in stale:
-            if (fresh / name).exists():
+            if name in EDGE_HUB:
+                (EDGE / name).write_bytes((Path(folder) / name).read_bytes())
+            elif (fresh / name).exists():
                 (OUT / name).write_bytes((fresh / name).read_bytes())
             else:
                 (OUT / name).unlink()

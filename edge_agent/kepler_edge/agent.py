@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .clock import Clock
@@ -37,6 +37,9 @@ from .sender import Sender
 from .settings import BARBARA_FILE, FileWatch, Settings, live_changes, make
 from .shadow import Shadow
 from .slots import Slots
+
+if TYPE_CHECKING:
+    from .edgehub import HubOutput
 
 MAX_INCOMING = 128
 TICK_S = 0.2
@@ -92,7 +95,10 @@ class Agent:
             clock=self.clock,
             on_transition=self._transition,
         )
-        self.scorer = Scorer(self.releases, self.writer.put, self.clock, self.log)
+        self.hub_output = _hub_output(settings, self.writer.put)
+        self.scorer = Scorer(
+            self.releases, self.hub_output.put if self.hub_output else self.writer.put, self.clock, self.log
+        )
         self.scorer.telemetry = settings.telemetry
         self.shadow = Shadow(
             settings.home,
@@ -132,6 +138,9 @@ class Agent:
         self._thread("sender", lambda: self.sender.run(self._stopping))
         self._thread("scoring", lambda: self.scorer.run(self._stopping))
         for one in self.inputs:
+        if self.hub_output is not None:
+            hub_output = self.hub_output
+            self._thread("edgehub-output", lambda: hub_output.run(self._stopping))
             self._thread(f"input-{one.name}", lambda one=one: self._read(one))
         self.link.start()
         self.log.info(
@@ -460,6 +469,7 @@ class Agent:
             "trust": self.credentials.trust.key_ids,
             "dropped": self.dropped,
             "process": process_figures(),
+            "edgehub_output": dict(self.hub_output.counts) if self.hub_output else {},
             "logs": self.log.last(100),
         }
 
@@ -496,6 +506,20 @@ def _capabilities(protocol: str) -> list[str]:
     found += [
         name for name, module in (("sparkplug", "google.protobuf"), ("edgehub", "grpc")) if _has(module)
     ]
+def _hub_output(settings: Settings, put: Callable[[int, dict[str, object]], None]) -> HubOutput | None:
+    if not settings.edgehub_output:
+        return None
+    try:
+        from .edgehub import EdgeHub, HubOutput
+    except ImportError as error:  # grpc comes with the extra
+        raise InvalidInput(
+            "edgehub_output needs what is not installed",
+            cause=str(error),
+            fix="Install `kepler-edge[edgehub]`.",
+        ) from error
+    return HubOutput(put, EdgeHub(settings.edgehub_output), settings.device)
+
+
     return found
 
 

@@ -65,6 +65,8 @@ class Settings:
     """Whether readings themselves are sent, beside the predictions made from them."""
     log_level: str = "info"
     logs_per_minute: float = 60.0
+    edgehub_output: str = ""
+    """`host:50051` of the hub that shows predictions too; needs the extra `edgehub`. Empty: none."""
     inputs: tuple[Mapping[str, object], ...] = ()
 
     @property

@@ -1,0 +1,1 @@
+"""One stand-in for the gRPC service of a Splunk Edge Hub."""
