@@ -92,7 +92,7 @@ def build_fleet(settings: Settings, security: HomeSecurity, models: ModelStore, 
         FleetAddress(
             edge.broker or _told_address(settings),
             edge.tenant,
-            edge.broker_ca_file.read_text("utf-8") if edge.broker_ca_file else "",
+            _believed(settings),
         ),
         security.signer.public_raw(), write_revocations,
     )  # fmt: skip
@@ -145,6 +145,18 @@ def build_fleet(settings: Settings, security: HomeSecurity, models: ModelStore, 
         ManageRollouts(rollouts, security.audit, clock, driver.wake), targets, DeployWork(targets, deployments),
         EdgeEndpoints(enrol, open_file), link, driver, DriveRollouts(devices, rollouts, channel, clock).run,
     )  # fmt: skip
+
+
+def _believed(settings: Settings) -> str:
+    """Authorities in PEM that devices believe beside the fleet's own: the one `kepler tls init` made, or those set."""
+    file = settings.edge.broker_ca_file or settings.home / "tls" / "ca.crt"
+    wanted = settings.edge.broker_ca_file is not None or (settings.tls.enabled and file.exists())
+    try:
+        return file.read_text("utf-8") if wanted else ""
+    except OSError as error:
+        raise NotFound(
+            f"The authority {file} cannot be read", fix="Correct edge.broker_ca_file in the settings."
+        ) from error
 
 
 def _told_address(settings: Settings) -> str:

@@ -192,7 +192,8 @@ class EdgeSettings(Section):
     )
     broker_ca_file: Path | None = Field(
         default=None,
-        description="PEM authority that devices believe the broker and the service by. Empty: the fleet's own.",
+        description="PEM authorities that devices believe broker and service by, beside the fleet's own. "
+        "Empty: the one that `kepler tls init` made, where the service uses it.",
     )
     public_url: str = Field(
         default="",

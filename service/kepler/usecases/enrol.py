@@ -43,11 +43,11 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class FleetAddress:
-    """Where devices find the fleet. ``broker_ca_pem`` empty: the broker's certificate is the fleet authority's."""
+    """Where devices find the fleet. ``more_ca_pem`` are authorities they believe beside the fleet's own."""
 
     broker: str
     tenant: str
-    broker_ca_pem: str = ""
+    more_ca_pem: str = ""
 
 
 class EnrolDevices:
@@ -121,7 +121,7 @@ class EnrolDevices:
             raise Denied("The device is not admitted", fix="Ask for a new token and try again.") from error
         return Welcome(
             certificate.pem,
-            self._address.broker_ca_pem or self._authority.ca_pem,
+            self._authority.ca_pem + self._address.more_ca_pem,
             self._address.broker,
             self._address.tenant,
             self._trusted,
