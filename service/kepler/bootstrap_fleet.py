@@ -121,6 +121,7 @@ def build_fleet(settings: Settings, security: HomeSecurity, models: ModelStore, 
             {
                 **edge.model_dump(mode="json"),
                 "barbara": settings.barbara,
+                "splunk-edge-hub": settings.edge_hub,
             },
             security.secrets.get,
             settings.home,

@@ -40,7 +40,7 @@ from kepler.settings_sections import (
     is_loopback,
     split_address,
 )
-from kepler.settings_targets import BarbaraSettings
+from kepler.settings_targets import BarbaraSettings, EdgeHubSettings
 
 PREFIX = "KEPLER_"
 DEFAULT_HOME = Path("~/.kepler")
@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     )
     barbara: BarbaraSettings = Field(
         default_factory=BarbaraSettings, description="Barbara's platform, a place to deploy to."
+    )
+    edge_hub: EdgeHubSettings = Field(
+        default_factory=EdgeHubSettings, description="Splunk Edge Hub, a place to deploy to."
     )
     secrets: SecretSettings = Field(default_factory=SecretSettings, description="The secret store.")
     hec: HecSettings = Field(default_factory=HecSettings, description="The spool into Splunk.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from kepler.settings_sections import Section
@@ -41,4 +43,13 @@ class BarbaraSettings(Section):
     )
     timeout_s: float = Field(
         default=60.0, gt=0, description="Seconds to wait for an answer; uploads get ten times that."
+    )
+
+
+class EdgeHubSettings(Section):
+    """Splunk Edge Hub, for the deploy target ``splunk-edge-hub``."""
+
+    image_archive_file: Path | None = Field(
+        default=None,
+        description="The agent's image for arm64 as `docker save` wrote it; bundles hold it with the model on top.",
     )

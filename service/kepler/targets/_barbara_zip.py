@@ -13,24 +13,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from kepler.core.errors import InvalidInput
+from kepler.targets._agent_app import START, factory_folder
 
 COMPOSE = "docker-compose.yaml"
 MOUNTS = ("./persist/", "./appconfig", "./sys/")
 _DATE = (2026, 1, 1, 0, 0, 0)  # the same model gives the same bytes
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:@-]{0,254}")
-
-# The home is kept under ./persist; the factory's model comes with each version of the app.
-START = """#!/bin/sh
-set -eu
-mkdir -p "$KEPLER_EDGE_HOME/models"
-cp -R /factory/. "$KEPLER_EDGE_HOME/models/"
-if [ ! -f "$KEPLER_EDGE_HOME/enrolment.json" ] && [ -n "${KEPLER_EDGE_JOIN_TOKEN:-}" ]; then
-  printf '%s\\n' "$KEPLER_EDGE_JOIN_TOKEN" |
-    kepler-edge enrol --service "$KEPLER_EDGE_SERVICE" --ca "${KEPLER_EDGE_SERVICE_CA:-/appconfig/service-ca.pem}"
-fi
-unset KEPLER_EDGE_JOIN_TOKEN
-exec kepler-edge run
-"""
 
 DOCKERFILE = """FROM {image}
 USER root
@@ -89,7 +77,7 @@ def build(
         )
     document = compose(cpus=cpus, memory_mb=memory_mb)
     check_compose(document)
-    folder = f"factory/{model.replace('/', '~')}/factory"
+    folder = factory_folder(model)
     members = {
         # JSON is YAML; its keys are quoted, which keeps "no" from being read as false.
         COMPOSE: json.dumps(document, indent=2).encode() + b"\n",
