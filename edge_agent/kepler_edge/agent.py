@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .clock import Clock
 from .commands import Commands
-from .credentials import Credentials, stored_enrolment
+from .credentials import CA_FILE, Credentials, stored_enrolment
 from .durable import Durable
 from .errors import InvalidInput, KeplerError, Unavailable
 from .fetch import ChunkFetch, EitherFetch, HttpsFetch
@@ -39,6 +39,7 @@ from .shadow import Shadow
 from .slots import Slots
 
 if TYPE_CHECKING:
+    from .ask import Asker
     from .edgehub import HubOutput
 
 MAX_INCOMING = 128
@@ -96,9 +97,9 @@ class Agent:
             on_transition=self._transition,
         )
         self.hub_output = _hub_output(settings, self.writer.put)
-        self.scorer = Scorer(
-            self.releases, self.hub_output.put if self.hub_output else self.writer.put, self.clock, self.log
-        )
+        put = self.hub_output.put if self.hub_output else self.writer.put
+        self.scorer = Scorer(self.releases, put, self.clock, self.log)
+        self.asker = self.scorer.second_opinion = _asker(settings, put)
         self.scorer.telemetry = settings.telemetry
         self.shadow = Shadow(
             settings.home,
@@ -137,10 +138,13 @@ class Agent:
         self._thread("control", self._control)
         self._thread("sender", lambda: self.sender.run(self._stopping))
         self._thread("scoring", lambda: self.scorer.run(self._stopping))
-        for one in self.inputs:
+        if self.asker is not None:
+            asker = self.asker
+            self._thread("asking", lambda: asker.run(self._stopping))
         if self.hub_output is not None:
             hub_output = self.hub_output
             self._thread("edgehub-output", lambda: hub_output.run(self._stopping))
+        for one in self.inputs:
             self._thread(f"input-{one.name}", lambda one=one: self._read(one))
         self.link.start()
         self.log.info(
@@ -464,12 +468,13 @@ class Agent:
             "link": self.link.stats(),
             "scoring": self.scorer.stats(),
             "inputs": {one.name: one.counts for one in self.inputs},
+            "asked": dict(self.asker.counts) if self.asker else {},
+            "edgehub_output": dict(self.hub_output.counts) if self.hub_output else {},
             "models": self._loaded(),
             "shadow": self.shadow.reported(),
             "trust": self.credentials.trust.key_ids,
             "dropped": self.dropped,
             "process": process_figures(),
-            "edgehub_output": dict(self.hub_output.counts) if self.hub_output else {},
             "logs": self.log.last(100),
         }
 
@@ -501,11 +506,6 @@ def _limits(settings: Settings) -> Limits:
     return Limits(quota_bytes=int(settings.quota_mb * (1 << 20)), ttl_s=ttl)
 
 
-def _capabilities(protocol: str) -> list[str]:
-    found = ["onnx", "chunks", "mqtt5" if protocol == "5" else "mqtt3"]
-    found += [
-        name for name, module in (("sparkplug", "google.protobuf"), ("edgehub", "grpc")) if _has(module)
-    ]
 def _hub_output(settings: Settings, put: Callable[[int, dict[str, object]], None]) -> HubOutput | None:
     if not settings.edgehub_output:
         return None
@@ -520,6 +520,34 @@ def _hub_output(settings: Settings, put: Callable[[int, dict[str, object]], None
     return HubOutput(put, EdgeHub(settings.edgehub_output), settings.device)
 
 
+def _asker(settings: Settings, put: Callable[[int, dict[str, object]], None]) -> Asker | None:
+    if not settings.ask_address:
+        return None
+    from .ask import Asker, Rule
+
+    try:
+        from .predict_rows import PredictService
+    except ImportError as error:
+        raise InvalidInput(
+            "ask_address needs what is not installed", cause=str(error), fix="Install `kepler-edge[edgehub]`."
+        ) from error
+    enrolled = settings.home / CA_FILE
+    service = PredictService(
+        settings.ask_address,
+        ca_file=settings.ca_file or (str(enrolled) if enrolled.is_file() else ""),
+        cert_file=settings.cert_file,
+        key_file=settings.key_file,
+        token_file=settings.ask_token_file,
+    )
+    rule = Rule(settings.ask_confidence, settings.ask_low, settings.ask_high)
+    return Asker(put, service, settings.ask_model, rule, settings.ask_timeout_s)
+
+
+def _capabilities(protocol: str) -> list[str]:
+    found = ["onnx", "chunks", "mqtt5" if protocol == "5" else "mqtt3"]
+    found += [
+        name for name, module in (("sparkplug", "google.protobuf"), ("edgehub", "grpc")) if _has(module)
+    ]
     return found
 
 

@@ -132,6 +132,10 @@ class LoadedModel:
             raise KeplerError("The model fails in running", cause=_first_line(error)) from error
         return self._renderer.render(raw)
 
+    def alerts(self, out: Mapping[str, Value]) -> bool:
+        """Whether outputs that came from elsewhere are an alert of this model."""
+        return self._renderer.alerts(out)
+
     def takes(self, reading: Reading) -> tuple[str, Mapping[str, object]] | None:
         """Source and fields of ``reading`` for this model, or None when it is not bound to it.
 

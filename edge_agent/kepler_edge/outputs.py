@@ -136,11 +136,20 @@ class Renderer:
         self._picks = tuple((output, key, at[key], index) for output, key, index in picks)
         self._labels = plan.labels
         self._turned = plan.flag != "isNormal"
+        self._flag = plan.flag if plan.task == "anomaly" and not thresholds else ""
         self._alarm = at["normal"] if plan.task == "anomaly" and not thresholds else -1
         self._thresholds = tuple(
             (picks[plan.threshold_of(name, picks)][0], limit) for name, limit in thresholds.items()
         )
         self.blank = Rendered(dict.fromkeys([output for output, _, _, _ in self._picks]), False, False)
+
+    def alerts(self, out: Mapping[str, Value]) -> bool:
+        """Whether outputs that came from elsewhere are an alert, by the same rules."""
+        normal = 1 if self._turned else -1
+        if self._flag and out.get(self._flag) == normal:
+            return True
+        numbers = [(out.get(output), limit) for output, limit in self._thresholds]
+        return any(isinstance(number, int | float) and number >= limit for number, limit in numbers)
 
     def render(self, raw: Sequence[Any]) -> Rendered:
         """``raw`` are the arrays of one row, in the order of ``names``."""

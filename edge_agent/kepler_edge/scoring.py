@@ -36,6 +36,12 @@ class Models(Protocol):
         ...
 
 
+class SecondOpinion(Protocol):
+    """May take over records that the device is not sure of."""
+
+    def take(self, model: LoadedModel, fields: Mapping[str, object], record: Record) -> bool: ...
+
+
 class Scorer:
     """A bounded queue of readings, and one thread that has every model score those bound to it.
 
@@ -48,6 +54,7 @@ class Scorer:
         self._clock = clock
         self._log = log
         self._queue: queue.Queue[Reading] = queue.Queue(MAX_WAITING)
+        self.second_opinion: SecondOpinion | None = None
         self.paused = False
         self.telemetry = False
         self.readings = 0
@@ -120,6 +127,8 @@ class Scorer:
         }
         if shadow:
             record["shadow"] = True
+        elif self.second_opinion is not None and self.second_opinion.take(model, values, record):
+            return
         self._put(0 if scored.alert and not shadow else 1, record)
 
     def _telemetry(self, reading: Reading, stamp: Stamp) -> None:

@@ -65,6 +65,14 @@ class Settings:
     """Whether readings themselves are sent, beside the predictions made from them."""
     log_level: str = "info"
     logs_per_minute: float = 60.0
+    ask_address: str = ""
+    """`host:port` of the service's gRPC listener, asked where the device is unsure. Empty: never."""
+    ask_model: str = ""
+    ask_token_file: str = ""
+    ask_confidence: float = 0.0
+    ask_low: float = 0.0
+    ask_high: float = 0.0
+    ask_timeout_s: float = 1.0
     edgehub_output: str = ""
     """`host:50051` of the hub that shows predictions too; needs the extra `edgehub`. Empty: none."""
     inputs: tuple[Mapping[str, object], ...] = ()
@@ -240,6 +248,10 @@ def _check(made: Settings) -> None:
         )
     if made.broker and urlsplit(made.broker).scheme not in ("mqtt", "mqtts"):
         raise InvalidInput("Setting 'broker' is no mqtt:// or mqtts:// address", fix="Use mqtts://host:8883.")
+    if made.ask_address and not (made.ask_model and (made.ask_confidence or made.ask_low < made.ask_high)):
+        raise InvalidInput(
+            "ask_address needs ask_model and a rule", fix="Set ask_confidence, or ask_low below ask_high."
+        )
     for one in fields(made):
         value = getattr(made, one.name)
         if isinstance(value, float) and not 0 <= value < 1e12:

@@ -22,7 +22,7 @@ IMPORTS = """
 import importlib, pkgutil, sys
 import kepler_edge
 for module in pkgutil.walk_packages(kepler_edge.__path__, "kepler_edge."):
-    if not module.name.endswith("__main__") and not {"sparkplug", "edgehub"} & set(module.name.split(".")):
+    if not module.name.endswith("__main__") and not {"sparkplug", "edgehub", "edgehub_pb2", "predict_rows"} & set(module.name.split(".")):
         importlib.import_module(module.name)
 loaded = {name.partition(".")[0] for name in sys.modules}
 print(sorted(loaded & {"kepler", "grpc", "google", "onnx", "cryptography", "pydantic", "requests"}))
