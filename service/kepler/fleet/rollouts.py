@@ -65,6 +65,9 @@ class OnError(StrEnum):
     ROLLBACK = "rollback"
 
 
+INSTALL_STEPS = (
+    "offered", "preflight", "downloading", "verifying", "staged", "selftest", "shadow", "probation",
+)  # fmt: skip
 COMMITTED, REFUSED, ROLLED_BACK = "committed", "refused", "rolled-back"
 
 
@@ -220,6 +223,21 @@ def told(part: DevicePart, *, step: str, n: int, reason: str, now: float) -> Dev
     if part.part.underway:
         return replace(told_now, part=Part.INSTALLING)
     return part
+
+
+def observed(part: DevicePart, *, step: str, reason: str, now: float) -> DevicePart:
+    """``part`` after its device reported where it is, without the number of a step.
+
+    A report may be older than a step that is known (a broker keeps the last one it got), so it only leads on.
+    """
+    ends = step in (COMMITTED, REFUSED, ROLLED_BACK)
+    if step == part.step or (not ends and _way(step) <= _way(part.step)):
+        return part
+    return replace(told(part, step=step, n=part.n + 1, reason=reason, now=now), n=part.n)
+
+
+def _way(step: str) -> int:
+    return INSTALL_STEPS.index(step) if step in INSTALL_STEPS else -1
 
 
 def offered(part: DevicePart, now: float) -> DevicePart:

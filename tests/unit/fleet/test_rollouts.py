@@ -177,3 +177,14 @@ def test_assignment_is_the_same_for_the_same_devices() -> None:
     assert [part.stage for part in rollouts.assign(NAMES, plan, "x")] == [0] + [1] * 4 + [2] * 5
     assert [part.stage for part in rollouts.assign(["a"], plan, "x")] == [0]
     assert replace(plan, stages=(1.0,)).stages == (1.0,)
+
+
+def test_an_older_report_leads_nobody_back() -> None:
+    part = rollouts.told(DevicePart("gw", 0, Part.OFFERED), step="selftest", n=4, reason="", now=1.0)
+    assert rollouts.observed(part, step="downloading", reason="", now=2.0) == part
+    assert rollouts.observed(part, step="selftest", reason="", now=2.0) == part
+    ahead = rollouts.observed(part, step="probation", reason="", now=2.0)
+    assert (ahead.step, ahead.part, ahead.n) == ("probation", Part.INSTALLING, 4)
+    done = rollouts.observed(ahead, step="committed", reason="", now=3.0)
+    assert (done.part, done.ended_at, done.n) == (Part.COMMITTED, 3.0, 4)
+    assert rollouts.observed(done, step="committed", reason="", now=9.0).ended_at == 3.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -224,10 +224,7 @@ class RolloutRows:
         for item in releases:
 
             def seen(part: DevicePart, item: ReportedRelease = item) -> DevicePart:
-                if item.state == part.step:
-                    return part
-                after = rules.told(part, step=item.state, n=part.n + 1, reason=item.reason, now=now)
-                return part if after == part else replace(after, n=part.n)
+                return rules.observed(part, step=item.state, reason=item.reason, now=now)
 
             moved += self._each_part(device_id, item.id, seen)
         return moved
