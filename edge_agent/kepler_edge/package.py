@@ -143,6 +143,9 @@ def _parse(payload: bytes) -> Manifest:
             raise InvalidInput(f"The manifest: {key!r} is of another type")
     root.take("origin", None)
     root.text("algorithm", max_chars=500)
+    for key in ("profile", "files"):
+        if key not in root:
+            raise InvalidInput(f"The manifest lacks {key!r}")
     task = root.choice("task", TASKS)
     preparation = Preparation.of(root.section("preparation"))
     outputs = OutputPlan.of(root.section("outputs"), task)
