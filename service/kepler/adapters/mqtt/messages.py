@@ -80,7 +80,7 @@ class Clock(_Message):
 
 
 class Batch(_Message):
-    v: Literal[1]
+    v: Annotated[int, Field(ge=1, le=1)]  # a Literal would take 1.0 and true as well
     device: DeviceId
     epoch: Hex
     stream: Stream
