@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 
 
+_STORED_NAME = r"^[A-Za-z0-9_.-]{1,100}$"
+# indexes.conf of Splunk: lower case letters, digits, underscores and hyphens, not beginning with the last two.
+# Splunk's own indexes begin with an underscore; nothing of ours belongs there.
+_INDEX_NAME = r"^[a-z0-9][a-z0-9_-]{0,79}$"
+
+
 class Section(BaseModel):
     """A group of settings; unknown keys are refused."""
 
@@ -236,21 +242,25 @@ class HecSettings(Section):
 
     url: str = Field(
         default="",
+        pattern=r"^(https?://[^\s/]+.*)?$",
         description="Address of the event collector, https://HOST:8088. Empty: events stay in the spool.",
     )
     token: str = Field(
         default="splunk-hec-token",
+        pattern=_STORED_NAME,
         description="Name of the secret that holds the collector's token (`kepler secret set`).",
     )
     metrics_token: str = Field(
-        default="", description="Name of another token's secret, for metrics; empty: the same token."
+        default="",
+        pattern=rf"^$|{_STORED_NAME}",
+        description="Name of another token's secret, for metrics; empty: the same token.",
     )
     ca_file: Path | None = Field(
         default=None, description="PEM authorities of the collector's certificate; empty: the system's."
     )
-    index: str = Field(default="kepler", min_length=1, description="Index of events.")
+    index: str = Field(default="kepler", pattern=_INDEX_NAME, description="Index of events.")
     metrics_index: str = Field(
-        default="kepler_metrics", min_length=1, description="Index of metric data points."
+        default="kepler_metrics", pattern=_INDEX_NAME, description="Index of metric data points."
     )
     spool_mb: int = Field(
         default=1024,
