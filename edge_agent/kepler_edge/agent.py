@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 MAX_INCOMING = 128
 TICK_S = 0.2
 WATCH_S = 2.0
+SETTLE_S = 1.0
 STOP_S = 8.0
 
 
@@ -175,6 +176,7 @@ class Agent:
             self.link.wait_for_room(0.5)
         self.link.stop()
         with contextlib.suppress(Exception):
+            self.sender.settle()
             self.releases.close()
         self.outbox.close()
 
@@ -234,7 +236,7 @@ class Agent:
     # -- the control thread ------------------------------------------------------------------------------------------
 
     def _control(self) -> None:
-        watch_at = 0.0
+        watch_at = settle_at = 0.0
         while not self._stopping.is_set():
             try:
                 found = self._incoming.get(timeout=TICK_S)
@@ -245,6 +247,9 @@ class Agent:
             elif found is not None:
                 self._take(found)
                 continue  # what waits comes before what is due
+            if time.monotonic() >= settle_at:
+                settle_at = time.monotonic() + SETTLE_S
+                self.sender.settle()
             self.releases.tick(0.0)
             self._tell_changes()
             if time.monotonic() >= watch_at:

@@ -139,7 +139,7 @@ class Outbox:
             upto = min(upto, self._handed[cls])
             deleted = 0
             for low, high in _without(upto, gaps):
-                while True:
+                while self._any(cls, low, high):
                     part = self._transaction(lambda low=low, high=high: self._delete(cls, low, high)[0])
                     deleted += part
                     if part < SLICE_ROWS:
@@ -381,6 +381,14 @@ class Outbox:
         before = self._db.execute("SELECT length(body) FROM p0 WHERE q = ?", (found.q,)).fetchone()
         self._db.execute("INSERT OR REPLACE INTO p0 VALUES (?, ?, ?)", (found.q, self._age(), body))
         self._count(0, 0 if before else 1, len(body) - (before[0] if before else 0))
+
+    def _any(self, cls: int, low: int, high: int) -> bool:
+        found = f"SELECT 1 FROM {CLASSES[cls]} WHERE q > ? AND q <= ? LIMIT 1"  # noqa: S608
+        try:
+            return self._db.execute(found, (low, high)).fetchone() is not None
+        except sqlite3.Error as error:
+            self._repair(error)
+            return False
 
     def _first(self, cls: int) -> int | None:
         return self._db.execute(f"SELECT min(q) FROM {CLASSES[cls]}").fetchone()[0]  # noqa: S608

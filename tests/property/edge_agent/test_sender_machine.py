@@ -97,6 +97,10 @@ class Machine(RuleBasedStateMachine):
             self.line.sent.pop(data.draw(st.integers(0, len(self.line.sent) - 1)))
 
     @rule()
+    def settle(self) -> None:
+        self.sender.settle()
+
+    @rule()
     def restart(self) -> None:
         self.outbox.close()
         self.open()
@@ -142,6 +146,7 @@ class Machine(RuleBasedStateMachine):
             while self.sender.step():
                 pass
             self.deliver(True, False)
+            self.sender.settle()
             self.now += 40
             if not any(counts.rows for counts in self.outbox.counts):
                 break
