@@ -75,7 +75,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 def test_it_runs_in_an_empty_environment_with_its_base_alone(wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "venv"
     reached(uv("venv", "--quiet", "--python", sys.executable, home))
-    reached(uv("pip", "install", "--quiet", "--link-mode", "hardlink", "--python", home / "bin" / "python", wheel))
+    reached(
+        uv("pip", "install", "--quiet", "--link-mode", "hardlink", "--python", home / "bin" / "python", wheel)
+    )
     listed = uv("pip", "list", "--python", home / "bin" / "python", "--format", "freeze").stdout
     assert {line.partition("==")[0] for line in listed.split()} <= BASE | BROUGHT
     said = subprocess.run(
