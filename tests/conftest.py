@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fakes.splunkd.interpreters import InterpreterMissing, find_python
 from support.running_service import RunningService, running
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Tests assert no wall time: a busy machine, or the measuring of coverage, is no failure. pytest-timeout ends what hangs.
+settings.register_profile("kepler", deadline=None)
+settings.load_profile("kepler")
 
 
 def _shared() -> Path | None:
