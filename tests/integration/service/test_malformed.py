@@ -78,7 +78,8 @@ class Fuzzer:
     def _fill(self, message: Message, each: FieldDescriptor, depth: int) -> None:
         repeated = each.is_repeated
         if each.message_type is not None and each.message_type.GetOptions().map_entry:
-            getattr(message, each.name)[self._pick(TEXTS)] = self._pick(TEXTS)
+            entry = each.message_type.fields_by_name
+            getattr(message, each.name)[self._value(entry["key"])] = self._value(entry["value"])
         elif each.message_type is not None:
             child = self.message(GetMessageClass(each.message_type), depth + 1)
             place = getattr(message, each.name)
