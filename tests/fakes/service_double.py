@@ -31,6 +31,10 @@ from kepler.v1 import (
     auth_pb2,
     auth_pb2_grpc,
     common_pb2,
+    deploy_pb2,
+    deploy_pb2_grpc,
+    edge_pb2,
+    edge_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
     models_pb2,
@@ -63,6 +67,8 @@ def render(rows: list[list[str]]) -> bytes:
 
 class ServiceDouble(
     auth_pb2_grpc.AuthServiceServicer,
+    deploy_pb2_grpc.DeployServiceServicer,
+    edge_pb2_grpc.EdgeServiceServicer,
     jobs_pb2_grpc.JobServiceServicer,
     models_pb2_grpc.ModelServiceServicer,
     prediction_pb2_grpc.PredictionServiceServicer,
@@ -88,6 +94,8 @@ class ServiceDouble(
         self._server = grpc.server(ThreadPoolExecutor(8), options=SERVER_OPTIONS)
         for register in (
             auth_pb2_grpc.add_AuthServiceServicer_to_server,
+            deploy_pb2_grpc.add_DeployServiceServicer_to_server,
+            edge_pb2_grpc.add_EdgeServiceServicer_to_server,
             jobs_pb2_grpc.add_JobServiceServicer_to_server,
             models_pb2_grpc.add_ModelServiceServicer_to_server,
             prediction_pb2_grpc.add_PredictionServiceServicer_to_server,
@@ -124,6 +132,18 @@ class ServiceDouble(
         return auth_pb2.WhoAmIResponse(
             user="ana", capabilities=["predict", "train"], service_version="0.1.0", api_version="v1"
         )
+
+    # DeployService and EdgeService: a service with one target, and no device yet
+
+    def ListTargets(self, request: Any, context: Any) -> deploy_pb2.ListTargetsResponse:
+        self._begin("ListTargets", context)
+        return deploy_pb2.ListTargetsResponse(
+            targets=[deploy_pb2.Target(name="edge", description="Gateways that run kepler-edge.")]
+        )
+
+    def ListDevices(self, request: Any, context: Any) -> edge_pb2.ListDevicesResponse:
+        self._begin("ListDevices", context)
+        return edge_pb2.ListDevicesResponse()
 
     # TrainingService
 

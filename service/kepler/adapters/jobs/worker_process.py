@@ -25,6 +25,9 @@ KEPT_VARIABLES = (
     "PATH", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV",
     "SYSTEMROOT", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
     "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG",
+    # Which kernels linear algebra uses decides the last bits, and where an optimizer stops that did not converge:
+    # a training must compute with those that its administrator chose for the machine.
+    "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES",
 )  # fmt: skip
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
