@@ -173,8 +173,12 @@ def test_the_environment_is_an_allow_list(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("KEPLER_TOKEN", "canary")
     monkeypatch.setenv("PGPASSWORD", "canary")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     environment = clean_environment(WorkerLimits(threads=3), "token")
     assert "canary" not in environment.values()
     assert environment["LC_ALL"] == "C.UTF-8"
+    assert environment["OPENBLAS_CORETYPE"] == "Haswell", (
+        "the last bits are those of the service's own kernels"
+    )
     assert environment["OMP_NUM_THREADS"] == "3"
     assert environment[process_tree.TOKEN_VARIABLE] == "token"
